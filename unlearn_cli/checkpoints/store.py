@@ -1,0 +1,164 @@
+"""Checkpoints on disk: read with suspicion, write whole or not at all, never over what the user did not name."""
+
+import errno
+import hashlib
+import os
+import shutil
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save, save_file
+from torch import Tensor
+
+from unlearn_cli.checkpoints.record import KEY, Record, from_json
+from unlearn_cli.errors import UnlearnError
+
+PIPE = "-"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint as read: its tensors, its record (None for a plain state dict), its digest, its place."""
+
+    tensors: dict[str, Tensor]
+    record: Record | None
+    digest: str
+    path: Path | None
+
+    @property
+    def name(self) -> str:
+        return self.path.name if self.path else "stdin"
+
+
+def digest(tensors: dict[str, Tensor]) -> str:
+    """SHA-256 over name, dtype, shape and bytes of every tensor, sorted by name, as 64 hex digits.
+
+    Over the tensors and not the file: two safetensors files with the same tensors may differ in their headers.
+    """
+    total = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        total.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
+        total.update(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))
+    return total.hexdigest()
+
+
+def read(name: str) -> Checkpoint:
+    """Read a safetensors file (`-`: standard input). Nothing is ever unpickled.
+
+    Raises:
+        UnlearnError: no such file, not safetensors, a broken header or record, or weights that are not finite.
+    """
+    if name == PIPE:
+        with tempfile.NamedTemporaryFile(suffix=".safetensors") as file:
+            shutil.copyfileobj(sys.stdin.buffer, file)
+            file.flush()
+            return _read(Path(file.name), "standard input", None)
+    path = Path(name)
+    if path.is_dir():
+        raise UnlearnError(f"{name} is a folder.", "give the checkpoint's safetensors file.")
+    return _read(path, name, path)
+
+
+def _read(path: Path, shown: str, place: Path | None) -> Checkpoint:
+    try:
+        with open(path, "rb") as file:
+            start = file.read(16)
+    except OSError as error:
+        raise UnlearnError(f"{shown}: {_reason(error)}.", "check the path and its permissions.") from None
+    if not start:
+        raise UnlearnError(f"{shown} is empty.", "give a safetensors file.")
+    if start[:2] == b"PK" or start[:1] == b"\x80":
+        raise UnlearnError(
+            f"{shown} is a pickled PyTorch file, and nothing is ever unpickled here.",
+            "convert it where you trust it: safetensors.torch.save_file(model.state_dict(), 'model.safetensors').",
+        )
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {key: file.get_tensor(key).clone() for key in file.keys()}
+    except (SafetensorError, ValueError, MemoryError, UnicodeDecodeError, OSError) as error:
+        raise UnlearnError(
+            f"{shown} is not a whole safetensors file ({str(error).splitlines()[0]}).",
+            "it may be truncated or of another kind: restore it.",
+        ) from None
+    if not tensors:
+        raise UnlearnError(f"{shown} holds no tensors.", "give the checkpoint of a trained model.")
+    for key, tensor in tensors.items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise UnlearnError(f"{shown}: the tensor {key} has values that are not finite.", "the training diverged.")
+    record = from_json(metadata[KEY], shown) if KEY in metadata else None
+    return Checkpoint(tensors, record, digest(tensors), place)
+
+
+def claim(name: str, *, force: bool, inputs: tuple[str, ...] = ()) -> str:
+    """Check that NAME may be written, before any work is done for it; returns the name.
+
+    Raises:
+        UnlearnError: it exists (and no force), is a folder or an input, or its folder is missing or read-only.
+    """
+    if name == PIPE:
+        return name
+    path = Path(name)
+    if path.is_dir():
+        raise UnlearnError(f"{name} is a folder.", "give --output a file name.")
+    if any(given != PIPE and path.exists() and os.path.exists(given) and path.samefile(given) for given in inputs):
+        raise UnlearnError(f"{name} is the input.", "pass another --output: an input is never written over.")
+    if path.exists() and not force:
+        raise UnlearnError(f"{name} already exists.", "pass another --output, or --force to replace it.")
+    if not path.parent.is_dir():
+        raise UnlearnError(f"{name}: its folder does not exist.", f"make it first: mkdir -p {path.parent}")
+    if not os.access(path.parent, os.W_OK):
+        raise UnlearnError(f"{name}: no permission to write there.", "pass another --output.")
+    return name
+
+
+def write(name: str, tensors: dict[str, Tensor], record: Record, *, force: bool = False) -> str:
+    """Write a checkpoint atomically: a temporary file in the same folder, flushed, then renamed.
+
+    A crash leaves at most a hidden temporary file, never a partial one under the output's name. `-` goes to stdout.
+    """
+    tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
+    metadata = {"format": "pt", KEY: record.to_json()}
+    if name == PIPE:
+        sys.stdout.buffer.write(save(tensors, metadata))
+        sys.stdout.buffer.flush()
+        return name
+
+    def fill(temporary: Path) -> None:
+        save_file(tensors, temporary, metadata)
+
+    replace_whole(claim(name, force=force), fill)
+    return name
+
+
+def replace_whole(name: str, fill) -> None:
+    """Let `fill(temporary)` write a file beside NAME, then put it under NAME in one step, or leave nothing."""
+    path = Path(name)
+    temporary = path.parent / f".{path.name}.{os.getpid()}.tmp"
+    try:
+        fill(temporary)
+        os.chmod(temporary, 0o666 & ~_umask())  # safetensors 0.8 writes with mode 0600
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except (OSError, SafetensorError) as error:
+        reason = _reason(error) if isinstance(error, OSError) else str(error)
+        raise UnlearnError(f"{name} could not be written: {reason}.", "free some space or pass another --output.") from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current
+
+
+def _reason(error: OSError) -> str:
+    known = {errno.ENOENT: "no such file", errno.EACCES: "no permission", errno.ENOSPC: "no space left on the disk"}
+    return known.get(error.errno, (error.strerror or str(error)).lower())

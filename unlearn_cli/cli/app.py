@@ -1,0 +1,65 @@
+"""The Typer app: seven commands, and the one place that prints an error and leaves."""
+
+import sys
+
+import typer
+
+from unlearn_cli import __version__
+from unlearn_cli.cli import console
+from unlearn_cli.cli.compare import compare
+from unlearn_cli.cli.evaluate import evaluate
+from unlearn_cli.cli.forget import forget
+from unlearn_cli.cli.inspect import inspect
+from unlearn_cli.cli.methods import methods
+from unlearn_cli.cli.relearn import relearn
+from unlearn_cli.cli.train import train
+from unlearn_cli.errors import UnlearnError
+
+app = typer.Typer(name="unlearn", no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False,
+                  context_settings={"help_option_names": ["-h", "--help"]})  # fmt: skip
+for command in (train, forget, evaluate, relearn, compare, methods, inspect):
+    app.command(command.__name__)(command)
+
+
+def show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"unlearn {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def top(version: bool = typer.Option(False, "--version", help="Show the version.", callback=show_version, is_eager=True)) -> None:
+    """Make a trained image classifier forget, and show whether it did.
+
+    Exit codes: 0 done, or every limit held; 1 a limit was not met; 2 anything that prevented an answer; 130 interrupted.
+    """
+
+
+def main() -> None:
+    """The console script."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line and return its exit code. 1 means that a limit was not met and nothing else, so that every
+    other end, a crash of ours included, is 2 (130 when interrupted)."""
+    usage_error = typer.BadParameter.__mro__[2]  # ClickException, wherever this version of Typer keeps it
+    try:
+        return app(arguments, prog_name="unlearn", standalone_mode=False) or 0
+    except UnlearnError as error:
+        console.error(error.problem, error.hint)
+    except usage_error as error:
+        error.show()
+    except (typer.Abort, KeyboardInterrupt):
+        console.error("interrupted.", "nothing was written.")
+        return 130
+    except BrokenPipeError:
+        sys.stdout = None
+        return 0
+    except Exception as error:
+        console.error(f"this is our mistake: {type(error).__name__}: {error}", "run it with UNLEARN_TRACEBACK=1 and report it.")
+        import os
+
+        if os.environ.get("UNLEARN_TRACEBACK"):
+            raise
+    return 2

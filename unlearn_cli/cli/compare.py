@@ -1,0 +1,54 @@
+"""`unlearn compare`."""
+
+from typing import Annotated
+
+from unlearn_cli.cli import options as o
+from unlearn_cli.cli import run
+
+Methods = Annotated[
+    str | None, o.option("--methods", help="Methods to run on the one checkpoint: lau,mask,fine-tune.", panel=o.ASKED, metavar="NAMES")
+]
+Seeds = Annotated[int, o.option("--seeds", help="How many seeds each method runs with.", panel=o.RUN, min=1, metavar="N", show_default=True)]
+
+
+def compare(
+    checkpoints: o.Checkpoints,
+    methods: Methods = None,
+    seeds: Seeds = 1,
+    reference: o.References = None,
+    classes: o.Classes = None,
+    instances: o.Instances = None,
+    data: o.Data = None,
+    settings: o.Settings = None,
+    config: o.Config = None,
+    arch: o.Arch = None,
+    size: o.Size = None,
+    mean: o.Mean = None,
+    std: o.Std = None,
+    head: o.Head = None,
+    test_fraction: o.TestFraction = 0.2,
+    device: o.Device = "auto",
+    precision: o.Precision = "auto",
+    seed: o.Seed = 0,
+    quiet: o.Quiet = False,
+    json: o.Json = False,
+) -> None:
+    """Show checkpoints side by side, or run methods on one and show the results.
+
+    Example: unlearn compare model.safetensors --class 3 --methods lau,mask,fine-tune --seeds 3
+    """
+    with run.options(device, precision, seed, False, quiet) as options:
+        from unlearn_cli import jobs
+        from unlearn_cli.settings import from_text
+
+        report = jobs.compare(
+            checkpoints,
+            run_methods=[name.strip() for name in (methods or "").split(",") if name.strip()],
+            seeds=seeds,
+            references=reference or (),
+            request=run.request(classes, instances),
+            settings=from_text(settings or []),
+            plain=run.plain(arch, data, size, mean, std, head, test_fraction),
+            options=options,
+        )
+    run.finish(report, json)

@@ -1,0 +1,53 @@
+"""`unlearn forget`."""
+
+from typing import Annotated
+
+import typer
+
+from unlearn_cli.cli import options as o
+from unlearn_cli.cli import run
+
+Method = Annotated[str, o.option("--method", "-m", help="How to forget; `unlearn methods` lists them.", panel=o.ASKED, metavar="NAME")]
+
+
+def forget(
+    checkpoint: o.Checkpoint,
+    method: Method,
+    classes: o.Classes = None,
+    instances: o.Instances = None,
+    data: o.Data = None,
+    output: o.Output = None,
+    settings: o.Settings = None,
+    config: o.Config = None,
+    arch: o.Arch = None,
+    size: o.Size = None,
+    mean: o.Mean = None,
+    std: o.Std = None,
+    head: o.Head = None,
+    test_fraction: o.TestFraction = 0.2,
+    device: o.Device = "auto",
+    precision: o.Precision = "auto",
+    seed: o.Seed = 0,
+    force: o.Force = False,
+    quiet: o.Quiet = False,
+    json: o.Json = False,
+) -> None:
+    """Write a copy of CHECKPOINT without the influence of the named classes or images.
+
+    Example: unlearn forget --method lau --class 3 model.safetensors
+    """
+    run.no_two_on_stdout(output, json)
+    with run.options(device, precision, seed, force, quiet) as options:
+        from unlearn_cli import jobs
+        from unlearn_cli.settings import from_text
+
+        report = jobs.forget(
+            checkpoint,
+            method,
+            run.request(classes, instances),
+            output=output,
+            settings=from_text(settings or []),
+            plain=run.plain(arch, data, size, mean, std, head, test_fraction),
+            options=options,
+        )
+    run.finish(report, json)

@@ -1,0 +1,80 @@
+"""`unlearn methods`."""
+
+from typing import Annotated
+
+import typer
+
+from unlearn_cli.cli import options as o
+
+Name = Annotated[str | None, typer.Argument(metavar="NAME", help="One method, with its settings.")]
+
+
+def methods(name: Name = None, json: o.Json = False) -> None:
+    """List the methods, or explain one: what happens to the weights, what it reads, its settings and source."""
+    from unlearn_cli import methods as found
+
+    described = [describe(found.get(n)) for n in ([name] if name else found.names())]
+    if json:
+        import json as js
+
+        print(js.dumps(described[0] if name else described, indent=2, ensure_ascii=False))
+    elif name:
+        show_one(described[0])
+    else:
+        show_all(described)
+
+
+def describe(method) -> dict:
+    """A method as plain values."""
+    return {
+        "name": method.name,
+        "title": method.title,
+        "summary": method.summary,
+        "paper": method.paper,
+        "scope": list(method.scope),
+        "reads": list(method.reads),
+        "reads_with": method.also_reads,
+        "notes": method.notes,
+        "settings": [
+            {"name": s.name, "default": s.default, "range": s.range, "help": s.help} for s in method.settings.values()
+        ],
+    }
+
+
+def show_all(described: list[dict]) -> None:
+    from rich.table import Table
+
+    from unlearn_cli.cli.console import out
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 1, 0))
+    table.add_column("method", no_wrap=True)
+    table.add_column("what happens to the weights", ratio=1)
+    table.add_column("forgets")
+    table.add_column("reads")
+    for m in described:
+        table.add_row(m["name"], m["summary"], ", ".join(m["scope"]), ", ".join(m["reads"]) or "nothing")
+    out.print(table)
+    out.print("`unlearn methods NAME` explains one.", markup=False)
+
+
+def show_one(m: dict) -> None:
+    from rich.table import Table
+
+    from unlearn_cli.cli.console import out
+
+    opened = [f"{split} with {name}" for name, split in m["reads_with"].items()]
+    out.print(f"{m['name']}: {m['title']} ({m['paper']})", style="bold", markup=False)
+    out.print(m["summary"], markup=False)
+    out.print(f"\nforgets  {', '.join(m['scope'])}\nreads    {', '.join([*m['reads'], *opened]) or 'no images'}\n", markup=False)
+    out.print(m["notes"], markup=False)
+    if m["settings"]:
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), title="settings (--set name=value)", title_justify="left")
+        table.add_column("name", no_wrap=True)
+        table.add_column("default", no_wrap=True)
+        table.add_column("allowed")
+        table.add_column("meaning", ratio=1)
+        for s in m["settings"]:
+            shown = f"{s['default']:.4g}" if isinstance(s["default"], float) else str(s["default"]).lower()
+            table.add_row(s["name"], shown, s["range"], s["help"])
+        out.print()
+        out.print(table)

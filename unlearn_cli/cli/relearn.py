@@ -1,0 +1,45 @@
+"""`unlearn relearn`."""
+
+from unlearn_cli.cli import options as o
+from unlearn_cli.cli import run
+
+
+def relearn(
+    checkpoint: o.Checkpoint,
+    original: o.Original = None,
+    reference: o.References = None,
+    classes: o.Classes = None,
+    instances: o.Instances = None,
+    data: o.Data = None,
+    settings: o.Settings = None,
+    config: o.Config = None,
+    arch: o.Arch = None,
+    size: o.Size = None,
+    mean: o.Mean = None,
+    std: o.Std = None,
+    head: o.Head = None,
+    test_fraction: o.TestFraction = 0.2,
+    device: o.Device = "auto",
+    precision: o.Precision = "auto",
+    seed: o.Seed = 0,
+    quiet: o.Quiet = False,
+    json: o.Json = False,
+) -> None:
+    """Train copies of CHECKPOINT and of references on, and count the short epochs until the forgotten is known again.
+
+    Example: unlearn relearn model.lau-class-3.safetensors --reference without-3.safetensors
+    """
+    with run.options(device, precision, seed, False, quiet) as options:
+        from unlearn_cli import jobs
+        from unlearn_cli.settings import from_text
+
+        report = jobs.relearn(
+            checkpoint,
+            original=original,
+            references=reference or (),
+            request=run.request(classes, instances),
+            settings=from_text(settings or []),
+            plain=run.plain(arch, data, size, mean, std, head, test_fraction),
+            options=options,
+        )
+    run.finish(report, json)

@@ -1,0 +1,67 @@
+"""What every command does around its job: options become values, progress is shown, the report is rendered."""
+
+from contextlib import contextmanager
+
+from unlearn_cli.errors import UnlearnError, did_you_mean
+
+PRECISIONS = ("auto", "float32", "bfloat16", "float16", "float64")
+
+
+@contextmanager
+def options(device: str, precision: str, seed: int, force: bool, quiet: bool):
+    """The engine's options for the length of a job, with progress on stderr."""
+    from unlearn_cli.cli import console
+
+    if precision not in PRECISIONS:
+        hint = did_you_mean(precision, PRECISIONS) or f"use {', '.join(PRECISIONS)}."
+        raise UnlearnError(f"no precision called '{precision}'.", hint)
+    console.be_quiet(quiet)
+
+    from unlearn_cli.jobs import Options
+
+    with console.progress() as progress:
+        yield Options(device, precision, seed, force, progress)
+
+
+def finish(report, json: bool) -> None:
+    """Show the report and leave with its exit code; only the first of several processes speaks."""
+    import os
+
+    import typer
+
+    from unlearn_cli.cli.render import render
+
+    code = render(report, json=json) if os.environ.get("RANK", "0") == "0" else report.exit_code
+    if code:
+        raise typer.Exit(code)
+
+
+def request(classes: list[str] | None, instances: str | None):
+    """What is to be forgotten, as typed."""
+    from unlearn_cli.jobs import Request
+    from unlearn_cli.jobs.requests import read_list
+
+    if classes and instances:
+        raise UnlearnError("--class and --instances exclude each other.", "forget one, then the other.")
+    return Request(tuple(classes or ()), read_list(instances) if instances else ())
+
+
+def plain(arch, data, size, mean, std, head, test_fraction):
+    from unlearn_cli.jobs import Plain
+
+    return Plain(arch, data, size, numbers("--mean", mean), numbers("--std", std), head, test_fraction)
+
+
+def numbers(name: str, text: str | None) -> list[float] | None:
+    """`0.49,0.48,0.45` as a list."""
+    if text is None:
+        return None
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise UnlearnError(f"{name} '{text}' is no list of numbers.", "write it as 0.49,0.48,0.45.") from None
+
+
+def no_two_on_stdout(output: str | None, json: bool) -> None:
+    if output == "-" and json:
+        raise UnlearnError("-o - and --json both want standard output.", "write the checkpoint to a file.")

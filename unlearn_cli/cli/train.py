@@ -1,0 +1,62 @@
+"""`unlearn train`."""
+
+from typing import Annotated
+
+import typer
+
+from unlearn_cli.cli import options as o
+from unlearn_cli.cli import run
+
+Folder = Annotated[str, typer.Argument(metavar="DATA", help="Images as train/<class>/ and test/<class>/, or as <class>/.")]
+Target = Annotated[str, o.option("--output", "-o", help="Where to write; - is standard output.", panel=o.RESULT, metavar="FILE")]
+Arch = Annotated[str, o.option("--arch", help="Architecture: compact, resnet18, allcnn.", panel=o.MODEL, show_default=True)]
+Epochs = Annotated[int | None, o.option("--epochs", help="Passes over the training images.", panel=o.RUN, min=1, metavar="N")]
+Without = Annotated[list[str] | None, o.option("--without-class", help="A class to leave out; repeats.", panel=o.ASKED, metavar="CLASS")]
+WithoutFile = Annotated[str | None, o.option("--without", help="A file of image paths to leave out.", panel=o.ASKED, metavar="FILE")]
+Channels = Annotated[int | None, o.option("--channels", help="1 for grey, 3 for colour.", panel=o.MODEL, metavar="N")]
+Resume = Annotated[bool, o.option("--resume", help="Go on where a killed training of the same command stopped.", panel=o.RUN)]
+
+
+def train(
+    data: Folder,
+    output: Target,
+    arch: Arch = "resnet18",
+    epochs: Epochs = None,
+    without_class: Without = None,
+    without: WithoutFile = None,
+    size: o.Size = None,
+    channels: Channels = None,
+    test_fraction: o.TestFraction = 0.2,
+    settings: o.Settings = None,
+    config: o.Config = None,
+    resume: Resume = False,
+    device: o.Device = "auto",
+    precision: o.Precision = "auto",
+    seed: o.Seed = 0,
+    force: o.Force = False,
+    quiet: o.Quiet = False,
+    json: o.Json = False,
+) -> None:
+    """Train a classifier on a folder of images; with --without-class, the reference that never saw a class.
+
+    Example: unlearn train photos/ -o model.safetensors --arch compact
+    """
+    run.no_two_on_stdout(output, json)
+    with run.options(device, precision, seed, force, quiet) as options:
+        from unlearn_cli import jobs
+        from unlearn_cli.settings import from_text
+
+        report = jobs.train(
+            data,
+            output,
+            arch=arch,
+            epochs=epochs,
+            without=run.request(without_class, without),
+            chosen=from_text(settings or []),
+            size=size,
+            channels=channels,
+            test_fraction=test_fraction,
+            resume=resume,
+            options=options,
+        )
+    run.finish(report, json)

@@ -1,0 +1,117 @@
+"""One image file to bytes: the only code that opens an image, in this process or in a worker.
+
+Workers run this file as a script: it imports Pillow and the standard library, never torch or the rest of the package.
+"""
+
+import hashlib
+import json
+import sys
+import warnings
+from io import BytesIO
+from typing import BinaryIO
+
+from PIL import BmpImagePlugin, Image, ImageOps, JpegImagePlugin, PngImagePlugin, WebPImagePlugin  # noqa: F401
+
+FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
+PIXEL_LIMIT = 89_478_485  # Pillow's own: more than this is a bomb, or no image to classify at 224 pixels
+GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "F")
+ORIENTATION_KEYS = ("exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp")
+
+
+def look(file: BinaryIO) -> Image.Image:
+    """The image with only its header read; ValueError in a user's words when it is none or too large."""
+    try:
+        image = Image.open(file, formats=FORMATS)
+    except Image.DecompressionBombError:
+        raise ValueError(f"has more than {PIXEL_LIMIT / 1e6:.0f} million pixels") from None
+    except Exception:  # noqa: BLE001 - Pillow's parsers raise whatever the damaged bytes led them to
+        raise ValueError("is not a readable JPEG, PNG, BMP or WebP image") from None
+    if image.width * image.height > PIXEL_LIMIT:
+        raise ValueError(
+            f"has {image.width * image.height / 1e6:.0f} million pixels, more than {PIXEL_LIMIT / 1e6:.0f}"
+        )
+    return image
+
+
+def checked(data: bytes) -> Image.Image:
+    if not data:
+        raise ValueError("is empty (0 bytes)")
+    return look(BytesIO(data))
+
+
+def decode(data: bytes, size: int, channels: int) -> bytes:
+    """The file's pixels as size x size x channels bytes: upright, shorter side resized to `size`, centre crop."""
+    image = checked(data)
+    try:
+        image.load()
+        if any(key in image.info for key in ORIENTATION_KEYS):
+            image = ImageOps.exif_transpose(image)
+        image = resized(converted(image, "L" if channels == 1 else "RGB"), size)
+    except Exception:  # noqa: BLE001 - as above
+        raise ValueError("is damaged or cut short") from None
+    return image.tobytes()
+
+
+def converted(image: Image.Image, mode: str) -> Image.Image:
+    if image.mode == mode:
+        return image
+    if image.mode.startswith("I"):  # 16 bits per pixel: Pillow's convert would clip them at 255
+        import numpy
+
+        image = Image.fromarray((numpy.asarray(image).astype(numpy.int64) >> 8).clip(0, 255).astype(numpy.uint8))
+    elif image.mode == "P":
+        image = image.convert("RGBA")  # straight to RGB, Pillow warns about transparency
+    elif image.mode == "CMYK":
+        image = image.convert("RGB")
+    return image.convert(mode)
+
+
+def resized(image: Image.Image, size: int) -> Image.Image:
+    width, height = image.size
+    if width == height == size:
+        return image
+    scale = min(width, height) / size
+    # The crop is given as the part to resize, so that a very long image never becomes a huge intermediate one.
+    left, top = (round((side / scale - size) / 2) * scale for side in (width, height))
+    right, bottom = min(left + size * scale, width), min(top + size * scale, height)
+    return image.resize((size, size), Image.Resampling.BILINEAR, box=(left, top, right, bottom))
+
+
+def read(root: str, names: list[str], size: int, channels: int) -> tuple[bytes, bytes, list[tuple[int, str]]]:
+    """Many files: their SHA-256 digests joined, their pixels joined, and (position, problem) of each that is bad.
+
+    With size 0 only headers are read, and there are no pixels.
+    """
+    digests, pixels, problems = [], [], []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about odd metadata; what matters here raises
+        for position, name in enumerate(names):
+            data = b""
+            try:
+                with open(f"{root}/{name}", "rb", buffering=0) as file:
+                    data = file.read()
+                pixels.append(decode(data, size, channels) if size else checked(data) and b"")
+            except OSError as error:
+                problems.append((position, f"cannot be read: {(error.strerror or str(error)).lower()}"))
+            except ValueError as error:
+                problems.append((position, str(error)))
+            if len(pixels) <= position:
+                pixels.append(bytes(size * size * channels))
+            digests.append(hashlib.sha256(data).digest())
+    return b"".join(digests), b"".join(pixels), problems
+
+
+def serve(requests: BinaryIO, answers: BinaryIO) -> None:
+    """A worker's life: a line of JSON in; a line of JSON, the digests and the pixels out; until the parent is gone."""
+    for line in requests:
+        digests, pixels, problems = read(*json.loads(line))
+        answers.write(json.dumps(problems).encode() + b"\n" + digests)
+        answers.write(pixels)
+        answers.flush()
+
+
+if __name__ == "__main__":
+    try:
+        serve(sys.stdin.buffer, sys.stdout.buffer)
+    except (BrokenPipeError, KeyboardInterrupt):
+        sys.stdout = None  # nobody is left to flush to

@@ -1,0 +1,84 @@
+"""Several processes, one result: what torchrun started, sums across it, and BatchNorm over the whole batch."""
+
+import os
+from types import MethodType
+
+import torch
+from torch import Tensor, nn
+
+
+class Ranks:
+    """This process among its equals. Alone (world 1) every verb is free and torch.distributed stays unused."""
+
+    def __init__(self, device: torch.device):
+        self.world = int(os.environ.get("WORLD_SIZE", "1"))
+        self.rank = int(os.environ.get("RANK", "0"))
+        if self.world > 1:
+            from torch import distributed
+
+            if not distributed.is_initialized():
+                distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+
+    @property
+    def first(self) -> bool:
+        return self.rank == 0
+
+    def slice(self, n: int) -> slice:
+        """This rank's contiguous share of n things; the shares differ by at most one and may be empty."""
+        return slice(n * self.rank // self.world, n * (self.rank + 1) // self.world)
+
+    def sum_(self, tensor: Tensor) -> Tensor:
+        """Sum over ranks, in place."""
+        if self.world > 1:
+            torch.distributed.all_reduce(tensor)
+        return tensor
+
+    def wait(self) -> None:
+        if self.world > 1:
+            torch.distributed.barrier()
+
+    def synchronise_batchnorm(self, model: nn.Module) -> None:
+        """Make every BatchNorm normalise by the whole batch over all ranks, as one process would."""
+        if self.world > 1:
+            for module in model.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.forward = MethodType(_batch_norm_over_ranks, module)
+
+
+class _SumOverRanks(torch.autograd.Function):
+    """The sum over ranks; every rank's loss depends on it, so gradients are summed over ranks as well."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        total = x.clone()
+        torch.distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> Tensor:
+        total = grad.clone()
+        torch.distributed.all_reduce(total)
+        return total
+
+
+def _batch_norm_over_ranks(bn: nn.modules.batchnorm._BatchNorm, x: Tensor) -> Tensor:
+    if not (bn.training or bn.running_mean is None):
+        return type(bn).forward(bn, x)
+    wide = x if x.dtype == torch.float64 else x.float()
+    over = [d for d in range(x.dim()) if d != 1]
+    shape = [1, -1] + [1] * (x.dim() - 2)
+    count = wide.new_full((1,), wide.numel() / wide.shape[1])
+    count = _SumOverRanks.apply(count)
+    mean = _SumOverRanks.apply(wide.sum(over)) / count
+    centred = wide - mean.view(shape)
+    var = _SumOverRanks.apply(centred.square().sum(over)) / count
+    if bn.training and bn.track_running_stats:
+        with torch.no_grad():
+            bn.num_batches_tracked += 1
+            rate = bn.momentum if bn.momentum is not None else 1 / bn.num_batches_tracked.item()
+            bn.running_mean.lerp_(mean.to(bn.running_mean.dtype), rate)
+            bn.running_var.lerp_((var * count / (count - 1)).to(bn.running_var.dtype), rate)
+    y = centred * torch.rsqrt(var + bn.eps).view(shape)
+    if bn.affine:
+        y = y * bn.weight.view(shape) + bn.bias.view(shape)
+    return y.to(x.dtype)

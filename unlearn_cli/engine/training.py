@@ -1,0 +1,102 @@
+"""Training from a recipe: what `unlearn train` and every method that retrains run."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from unlearn_cli import models
+from unlearn_cli.data.splits import Split
+from unlearn_cli.engine.batches import Augmentation
+from unlearn_cli.engine.optim import SGD, Group
+from unlearn_cli.engine.run import Run
+from unlearn_cli.models.recipes import Recipe
+from unlearn_cli.ops.losses import cross_entropy
+
+
+@dataclass
+class Progress:
+    """A training between two epochs: all that the next one depends on, as tensors by name."""
+
+    epoch: int
+    tensors: dict[str, Tensor]
+
+
+def fit(
+    run: Run,
+    model: nn.Module,
+    split: Split,
+    recipe: Recipe,
+    *,
+    resume: Progress | None = None,
+    keep: Callable[[Progress], None] = lambda _: None,
+) -> None:
+    """Train an adopted model on a split; in place.
+
+    Order and augmentation are functions of the seed and the epoch, rates and averaging of the step, so a training
+    that goes on from `resume` ends with the same tensors as one that was never broken.
+
+    Args:
+        keep: called with the state after every epoch but the last.
+    """
+    for name, p in model.named_parameters():
+        p.requires_grad_(name not in recipe.frozen)
+    opt = SGD(_groups(model, recipe), recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay,
+              nesterov=recipe.momentum > 0)  # fmt: skip
+    slow = {name: t.clone() for name, t in model.state_dict().items() if t.is_floating_point()}
+    named = dict(model.named_parameters())
+    first = 0
+    if resume:
+        first = resume.epoch
+        model.load_state_dict({k[6:]: t for k, t in resume.tensors.items() if k.startswith("model.")})
+        slow = {k[5:]: t.to(run.device) for k, t in resume.tensors.items() if k.startswith("slow.")}
+        opt.velocity = {named[k[9:]]: t.to(run.device) for k, t in resume.tensors.items() if k.startswith("velocity.")}
+
+    per_epoch = -(-len(split) // recipe.batch_size)
+    steps, step = per_epoch * recipe.epochs, per_epoch * first
+    how = Augmentation(recipe.crop_padding, recipe.flip)
+    for epoch in range(first, recipe.epochs):
+        model.train()
+        run.passes = epoch
+        run.progress.start(f"training, epoch {epoch + 1} of {recipe.epochs}", len(split))
+        for b in run.batches(split, size=recipe.batch_size, augment=how):
+            loss = b.mean(cross_entropy(model(b.x), b.y, recipe.label_smoothing))
+            run.step(loss, opt, lr=recipe.rate(step, steps))
+            step += 1
+            if (kept := recipe.average(step, steps)) is not None:
+                _average(model, slow, kept)
+            run.progress.advance(b.size, run.last_loss)
+        run.progress.end()
+        if epoch + 1 < recipe.epochs:
+            state = {f"model.{k}": t for k, t in model.state_dict().items()}
+            state |= {f"slow.{k}": t for k, t in slow.items()}
+            state |= {f"velocity.{k}": opt.velocity[p] for k, p in named.items() if p in opt.velocity}
+            keep(Progress(epoch + 1, state))
+    model.eval()
+
+
+def _groups(model: nn.Module, recipe: Recipe) -> list[Group]:
+    """The biases of BatchNorm layers apart, with their own factor on the rate, and as much less decay."""
+    norm = [m.bias for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.affine]
+    known = {id(p) for p in norm}
+    others = [p for p in model.parameters() if id(p) not in known and p.requires_grad]
+    scale = recipe.norm_bias_scale
+    return [(others, 1.0, 1.0), ([p for p in norm if p.requires_grad], scale, 1 / scale)]
+
+
+@torch.no_grad()
+def _average(model: nn.Module, slow: dict[str, Tensor], kept: float) -> None:
+    """slow ← kept·slow + (1 - kept)·weights; weights ← slow."""
+    fast = model.state_dict()
+    pairs = [(slow[name], fast[name]) for name in slow]
+    slows, fasts = [s for s, _ in pairs], [f for _, f in pairs]
+    torch._foreach_lerp_(slows, fasts, 1 - kept)
+    torch._foreach_copy_(fasts, slows)
+
+
+def prepare(run: Run, model: nn.Module, split: Split, count: int = 5000) -> None:
+    """Set what an architecture takes from data rather than from training: from `count` images spread over the split."""
+    if hasattr(model, "prepare"):
+        sample = run.over(split.subset(torch.linspace(0, len(split) - 1, min(count, len(split))).long()), lambda b: b.x, phase="preparing")
+        models.prepare(model, sample)

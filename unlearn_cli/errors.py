@@ -1,0 +1,19 @@
+"""The one exception a user's mistake may raise: what is wrong, and what to do."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class UnlearnError(Exception):
+    """A problem with the value given, and a hint that mends it; the command line prints both and exits with 2."""
+
+    def __init__(self, problem: str, hint: str = ""):
+        super().__init__(problem)
+        self.problem = problem
+        self.hint = hint
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """A question naming the closest known word, or nothing when none is close."""
+    close = get_close_matches(str(word).lower(), list(known), n=1, cutoff=0.55)
+    return f"did you mean '{close[0]}'?" if close else ""

@@ -1,0 +1,231 @@
+"""What every job starts with: a checkpoint as a network, its data folder, and a run that suits both."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from unlearn_cli import models
+from unlearn_cli.checkpoints import store
+from unlearn_cli.checkpoints.record import DataRecord, Record, folder_from, folder_to
+from unlearn_cli.checkpoints.store import Checkpoint
+from unlearn_cli.data.augment import statistics
+from unlearn_cli.data.folder import Folder, open_folder
+from unlearn_cli.engine.progress import Silent
+from unlearn_cli.engine.run import Options, Run
+from unlearn_cli.errors import UnlearnError
+from unlearn_cli.models.recipes import Recipe
+from unlearn_cli.ops.features import find_head
+from unlearn_cli.settings import parse
+
+
+@dataclass(frozen=True)
+class Plain:
+    """What a plain state dict does not say of itself."""
+
+    arch: str | None = None
+    data: str | None = None
+    size: int | None = None
+    mean: list[float] | None = None
+    std: list[float] | None = None
+    head: str | None = None
+    test_fraction: float = 0.2
+
+
+@dataclass
+class Loaded:
+    """A checkpoint with everything that is needed to use it."""
+
+    checkpoint: Checkpoint
+    record: Record
+    model: nn.Module
+    head: str
+    folder: Folder
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        return self.checkpoint.name
+
+    def fresh(self, seed: int) -> nn.Module:
+        """The same architecture with new weights drawn from the seed."""
+        return fresh(self.record.architecture, self.record, seed)
+
+    def recipe(self) -> Recipe:
+        """How the model was trained, as far as its record says; the architecture's default otherwise."""
+        default = models.recipe(self.record.architecture)
+        for step in self.record.lineage:
+            if step.operation == "train":
+                known = {k: v for k, v in step.settings.items() if k in vars(default)}
+                return replace(default, **{k: tuple(v) if isinstance(v, list) else v for k, v in known.items()})
+        return default
+
+    def run(self, options: Options) -> Run:
+        return Run(options, self.record.mean, self.record.std, partial(self.fresh, options.seed), self.recipe())
+
+
+def load(name: str, plain: Plain, folder: Folder | None = None, progress: Silent | None = None) -> Loaded:
+    """Read a checkpoint, build its network, open its data (or take a folder that is open already)."""
+    checkpoint = store.read(name)
+    notes: list[str] = []
+    if checkpoint.record is None:
+        folder = folder or _folder_of_plain(name, plain, decoding(progress))
+        record = _describe(checkpoint, name, plain, folder)
+    else:
+        record = checkpoint.record
+        folder = folder or _folder_of(record, checkpoint.path, plain, notes, decoding(progress))
+    folder = _in_head_order(folder, record, name)
+    model = _network(record, checkpoint, name)
+    return Loaded(checkpoint, record, model, find_head(model, len(record.classes), plain.head or record.head), folder, notes)
+
+
+def decoding(progress: Silent | None) -> Callable[[int, int], None] | None:
+    """Files read while a folder is opened, as a phase of the progress; nothing is shown when the cache serves them."""
+    if progress is None:
+        return None
+    seen = 0
+
+    def tell(done: int, total: int) -> None:
+        nonlocal seen
+        if seen == 0:
+            progress.start("decoding", total)
+        progress.advance(done - seen)
+        seen = done
+        if done == total:
+            progress.end()
+
+    return tell
+
+
+def fresh(arch: str, record: Record, seed: int) -> nn.Module:
+    """New weights of an architecture, from the seed alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return models.build(arch, len(record.classes), record.channels, record.architecture_settings)
+
+
+def arch_and_settings(text: str) -> tuple[str, dict[str, Any]]:
+    """`resnet18` or `resnet18,width=16` as name and settings."""
+    name, *pairs = text.split(",")
+    settings = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise UnlearnError(f"'{pair}' in --arch is no setting.", "write it as resnet18,width=16.")
+        settings[key.strip()] = value.strip()
+    return name.strip(), settings
+
+
+def _network(record: Record, checkpoint: Checkpoint, name: str) -> nn.Module:
+    """The record's architecture with the checkpoint's weights in it."""
+    with torch.device("meta"):
+        model = models.build(record.architecture, len(record.classes), record.channels, record.architecture_settings)
+    wanted, given = model.state_dict(), checkpoint.tensors
+    what = f"{name} does not fit {record.architecture}"
+    settings = ", ".join(f"{k}={v}" for k, v in record.architecture_settings.items())
+    hint = f"the architecture was taken as {record.architecture}" + (f" with {settings}" if settings else "") + "; check --arch."
+    for key, tensor in wanted.items():
+        if key not in given:
+            raise UnlearnError(f"{what}: it has no tensor {key}.", hint)
+        if given[key].shape != tensor.shape:
+            shapes = f"{tuple(given[key].shape)}, not {tuple(tensor.shape)}"
+            raise UnlearnError(f"{what}: {key} has the shape {shapes}.", hint)
+        if given[key].is_floating_point() != tensor.is_floating_point():
+            raise UnlearnError(f"{what}: {key} holds {given[key].dtype}.", hint)
+    if extra := sorted(set(given) - set(wanted)):
+        raise UnlearnError(f"{what}: the architecture has no tensor {extra[0]}.", hint)
+    double = any(t.dtype == torch.float64 for t in given.values())
+    model.to(torch.float64 if double else torch.float32).to_empty(device="cpu").load_state_dict(given)
+    return model.eval()
+
+
+def _folder_of(record: Record, path: Path | None, plain: Plain, notes: list[str], progress) -> Folder:
+    data = record.data
+    if plain.data is None and data is None:
+        raise UnlearnError("the checkpoint names no data folder.", "pass --data DIR.")
+    root = Path(plain.data) if plain.data else folder_from(path, data.folder)
+    if plain.data is None and not root.is_dir():
+        raise UnlearnError(f"the checkpoint's data folder {root} is not there.", "pass --data DIR.")
+    fraction = data.test_fraction if data else plain.test_fraction
+    folder = open_folder(str(root), size=record.size, channels=record.channels, test_fraction=fraction, progress=progress)
+    if data and folder.fingerprint != data.fingerprint:
+        notes.append(
+            f"the images in {root} are not those the model was trained on "
+            f"({int((~folder.images.test).sum())} train and {int(folder.images.test.sum())} test images now, "
+            f"{data.train} and {data.test} then; fingerprint {folder.fingerprint[:12]}, was {data.fingerprint[:12]})"
+        )
+    return folder
+
+
+def _folder_of_plain(name: str, plain: Plain, progress) -> Folder:
+    if plain.arch is None:
+        raise UnlearnError(f"{name} has no record of its architecture.", f"pass --arch: {', '.join(models.names())}.")
+    if plain.data is None:
+        raise UnlearnError(f"{name} has no record of its data.", "pass --data DIR.")
+    return open_folder(plain.data, size=plain.size, test_fraction=plain.test_fraction, progress=progress)
+
+
+def _describe(checkpoint: Checkpoint, name: str, plain: Plain, folder: Folder) -> Record:
+    """The record that a plain state dict would have, from the options and the folder."""
+    if plain.arch is None:
+        raise UnlearnError(f"{name} has no record of its architecture.", f"pass --arch: {', '.join(models.names())}.")
+    arch, settings = arch_and_settings(plain.arch)
+    mean, std = plain.mean, plain.std
+    if mean is None or std is None:
+        mean, std = statistics(folder.images, (~folder.images.test).nonzero()[:, 0])
+    channels = folder.images.channels
+    if len(mean) != channels or len(std) != channels:
+        raise UnlearnError(f"--mean and --std need {channels} numbers each for these images.", "for example 0.49,0.48,0.45.")
+    return describe(arch, settings, folder, mean, std, plain.test_fraction, checkpoint.path, plain.head)
+
+
+def describe(arch, settings, folder: Folder, mean, std, test_fraction: float, path: Path | None, head=None) -> Record:
+    """A record without a past."""
+    images = folder.images
+    if len(folder.classes) < 2:
+        raise UnlearnError(f"{folder.root} has one class only.", "a classifier needs two classes or more.")
+    test = int(images.test.sum())
+    data = DataRecord(
+        folder=folder_to(path, Path(folder.root)),
+        fingerprint=folder.fingerprint,
+        train=len(images.labels) - test,
+        test=test,
+        test_fraction=test_fraction,
+    )
+    defaults = models.defaults(arch)
+    return Record(
+        architecture=arch,
+        architecture_settings=defaults | parse(models.settings(arch), settings, arch),
+        classes=list(folder.classes),
+        size=images.size,
+        channels=images.channels,
+        mean=list(mean),
+        std=list(std),
+        head=head,
+        data=data,
+    )
+
+
+def _in_head_order(folder: Folder, record: Record, name: str) -> Folder:
+    """The folder with its labels numbered as the head's outputs are."""
+    if sorted(folder.classes) != sorted(record.classes):
+        missing = sorted(set(record.classes) - set(folder.classes))
+        more = sorted(set(folder.classes) - set(record.classes))
+        what = "; ".join(
+            f"{words} {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}"
+            for words, names in (("the folder lacks", missing), ("the head lacks", more))
+            if names
+        )
+        raise UnlearnError(
+            f"the head of {name} ({len(record.classes)} classes) does not match the folders of {folder.root} "
+            f"({len(folder.classes)}): {what}.",
+            "pass the --data folder that the model was trained on.",
+        )
+    if list(folder.classes) == record.classes:
+        return folder
+    order = torch.tensor([record.classes.index(c) for c in folder.classes])
+    return replace(folder, classes=record.classes, images=replace(folder.images, labels=order[folder.images.labels]))

@@ -1,0 +1,98 @@
+"""The methods: one algorithm per file, the file's name is the method's. Adding the file is all there is to do."""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal
+
+from unlearn_cli import settings
+from unlearn_cli.errors import UnlearnError, did_you_mean
+from unlearn_cli.settings import Setting, setting
+
+__all__ = ["Method", "get", "method", "names", "setting"]
+Scope = Literal["class", "classes", "instances"]
+ASKED = {"instances": "listed images", "class": "one class", "classes": "several classes"}
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method: what it is, what it may read, and the function that runs it on (run, model, splits)."""
+
+    name: str
+    title: str
+    paper: str
+    scope: tuple[Scope, ...]
+    reads: tuple[str, ...]
+    also_reads: dict[str, str]
+    function: Callable
+
+    @property
+    def summary(self) -> str:
+        """What happens to the weights, in one sentence: the first line of the file's docstring."""
+        return self._text.partition("\n")[0].split(": ", 1)[-1]
+
+    @property
+    def notes(self) -> str:
+        """The rest of the file's docstring: formula, source, departures."""
+        return self._text.partition("\n")[2].strip("\n")
+
+    @property
+    def _text(self) -> str:
+        return inspect.getdoc(import_module(self.function.__module__))
+
+    @cached_property
+    def settings(self) -> dict[str, Setting]:
+        return settings.declared(self.function)
+
+    def parse(self, given: dict[str, Any]) -> dict[str, Any]:
+        """Every setting with its value: the given ones checked, the others at their defaults."""
+        defaults = {name: setting.default for name, setting in self.settings.items()}
+        return defaults | settings.parse(self.settings, given, self.name)
+
+    def reads_with(self, values: dict[str, Any]) -> tuple[str, ...]:
+        """The splits it may touch under these settings."""
+        return self.reads + tuple(split for name, split in self.also_reads.items() if values[name])
+
+    def check_scope(self, classes: int) -> None:
+        """Refuse a request of a kind that the method does not define; classes is 0 for listed images."""
+        kind: Scope = "instances" if classes == 0 else "class" if classes == 1 else "classes"
+        if kind not in self.scope:
+            able = " and ".join(ASKED[s] for s in self.scope)
+            raise UnlearnError(f"{self.name} is not defined for {ASKED[kind]}: it forgets {able}.", "see `unlearn methods`.")
+
+
+def method(
+    title: str, *, paper: str, scope: str, reads: str, also_reads: dict[str, str] | None = None
+) -> Callable[[Callable], Callable]:
+    """Declare a method.
+
+    Args:
+        scope: words out of class, classes, instances.
+        reads: the splits it may touch, out of forget, retain, train, selection; empty for none.
+        also_reads: a setting's name and the split that it opens when it is on.
+    """
+
+    def declare(function: Callable) -> Callable:
+        name = function.__module__.rpartition(".")[2].replace("_", "-")
+        function.method = Method(name, title, paper, tuple(scope.split()), tuple(reads.split()), also_reads or {}, function)
+        return function
+
+    return declare
+
+
+def names() -> list[str]:
+    """Every method's name, read off the folder; nothing is imported."""
+    files = Path(__file__).parent.glob("[a-z]*.py")
+    return sorted(file.stem.replace("_", "-") for file in files)
+
+
+def get(name: str) -> Method:
+    """A method by its name; only its own file is imported."""
+    if name not in names():
+        hint = did_you_mean(name, names())
+        raise UnlearnError(f"no method called '{name}'.", f"{hint} `unlearn methods` lists all {len(names())}.".strip())
+    stem = name.replace("-", "_")
+    return getattr(import_module(f"{__name__}.{stem}"), stem).method

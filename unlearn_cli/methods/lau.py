@@ -1,0 +1,97 @@
+"""LAU: push the forget set's features over the head's nearest boundary; the backbone never changes.
+
+    attack    l_adv = Proj(l + step·sign(∂CE(T(l), y)/∂l)), repeated      T: the head as the epoch began
+    learn     (1-α)·CE(S(l), y_adv) + α·τ²·KL(σ(Z/τ) ‖ σ(S(l)/τ)),  Z = σ(T(l_adv))
+
+"Layer Attack Unlearning", AAAI 2024, Eq. 2-7. The paper leaves radius, epochs and batch open, and its rates are in
+feature units, which differ between networks; here lr is relative to the mean squared norm of the features and step and
+radius to the median distance of a forget feature to the head's nearest boundary (units=absolute for the paper's own
+scale: lr=0.01 step=0.4 radius=1). An image already forgotten keeps its own prediction as its goal (Eq. 4).
+"""
+
+from typing import Annotated, Literal
+
+import torch
+from torch import nn
+
+from unlearn_cli.data.splits import Splits
+from unlearn_cli.engine.run import Run
+from unlearn_cli.methods import method, setting
+from unlearn_cli.ops.attacks import partial_pgd, pgd
+from unlearn_cli.ops.heads import boundary_distance, known
+from unlearn_cli.ops.losses import cross_entropy, kl
+
+
+@method("Layer Attack Unlearning", paper="LAU, AAAI 2024", scope="class classes", reads="forget")
+def lau(
+    run: Run, model: nn.Module, splits: Splits, *,
+    alpha: Annotated[float, setting("weight of distillation against the hard label", ge=0, le=1)] = 0.5,
+    temperature: Annotated[float, setting("softens both distributions", ge=1)] = 4.0,
+    exponent: Annotated[float, setting("of the temperature before the distillation term", ge=0)] = 2.0,
+    double_softmax: Annotated[bool, setting("targets pass two softmaxes, as in the paper, or one")] = True,
+    reduction: Annotated[Literal["batchmean", "mean"], setting("mean also divides the KL by the classes")] = "batchmean",
+    units: Annotated[Literal["relative", "absolute"], setting("of lr, step and radius: the network's own, or plain")] = "relative",
+    lr: Annotated[float, setting("SGD's step size", gt=0)] = 0.2,
+    momentum: Annotated[float, setting("SGD's momentum", ge=0, lt=1)] = 0.0,
+    epochs: Annotated[int, setting("passes over the forget set, at most", ge=1)] = 30,
+    batch_size: Annotated[int, setting("images per step", ge=1)] = 128,
+    stop_check: Annotated[Literal["step", "epoch"], setting("when to look whether all is forgotten")] = "step",
+    attack: Annotated[Literal["features", "images"], setting("attack the head alone, or the whole model")] = "features",
+    step: Annotated[float, setting("size of one attack step", gt=0)] = 1.0,
+    radius: Annotated[float, setting("how far the attack may go, L-infinity", gt=0)] = 2.5,
+    attack_steps: Annotated[int, setting("attack steps per epoch", ge=1)] = 10,
+    attack_fallback: Annotated[Literal["none", "runner_up"], setting("where the attack fails: its result, or the next class")] = "none",
+    feature_min: Annotated[float | None, setting("smallest value of an attacked feature")] = None,
+    pixel_step: Annotated[float, setting("step of attack=images, in [0, 1] pixels", gt=0, le=1)] = 2 / 255,
+    pixel_radius: Annotated[float, setting("radius of attack=images, in [0, 1] pixels", gt=0, le=1)] = 8 / 255,
+    share: Annotated[float, setting("share of the forget set that is used", gt=0, le=1)] = 1.0,
+    cache: Annotated[bool, setting("keep the features, or read the backbone anew at every look")] = True,
+) -> None:  # fmt: skip
+    backbone, head = run.split(model)
+    forget = run.sample(splits.forget, share)
+    kept = run.features(backbone, forget) if cache else None   # one pass for the whole run: the backbone is frozen
+
+    def look():
+        return kept or run.features(backbone, forget)
+
+    def forgotten() -> bool:
+        return not known(head, look(), splits.forgotten).any()
+
+    features = look()
+    if not known(head, features, splits.forgotten).any():
+        return run.stop("nothing to forget: no image is given its class")
+    if units == "relative":
+        lr = lr / (1 + features.x.square().sum(1).mean().item())
+        unit = boundary_distance(head, features.x, features.y)[known(head, features, splits.forgotten)].median().item()
+        step, radius = step * unit, radius * unit
+    model.eval()
+    opt = run.optimizer(head, "sgd", lr=lr, momentum=momentum)
+    gone = torch.zeros(splits.classes, dtype=torch.bool, device=run.device).index_fill(0, torch.tensor(splits.forgotten), True)
+
+    for epoch in range(epochs):
+        teacher = run.teacher(head)
+        if attack == "features":
+            features = look()
+            target = teacher(partial_pgd(teacher, features.x, features.y, step, radius, attack_steps, feature_min))
+        else:
+            target = run.attacked(model, forget, lambda f, x, y: pgd(f, x, y, pixel_step, pixel_radius, attack_steps))
+        if epoch == 0 and (moved := (~gone[target.argmax(1)]).float().mean().item()) < 0.5:
+            run.note(f"the attack moved only {moved:.0%} of the images: a larger radius may forget faster")
+        if attack_fallback == "runner_up":
+            target = target.masked_fill(gone, -torch.inf)
+        for b in run.batches(kept or forget, target, size=batch_size):
+            with torch.no_grad():
+                x = b.x if cache else backbone(b.x)
+            logits, attacked = head(x), b.extra
+            goal = torch.where(gone[logits.argmax(1)][:, None], attacked, logits).detach()   # forgotten: its own prediction
+            hard = cross_entropy(logits, goal.argmax(1))
+            soft_goal = goal.softmax(1) if double_softmax else goal                         # Eq. 5
+            soft = kl((soft_goal / temperature).softmax(1), logits, temperature)            # Eq. 6
+            if reduction == "mean":
+                soft = soft / splits.classes
+            run.step(b.mean((1 - alpha) * hard + alpha * temperature**exponent * soft), opt)
+            if stop_check == "step" and forgotten():
+                return run.stop(f"every image forgotten, epoch {epoch + 1}")
+        if stop_check == "epoch" and forgotten():
+            return run.stop(f"every image forgotten, epoch {epoch + 1}")
+    run.note(f"the budget of {epochs} epochs ended with {int(known(head, look(), splits.forgotten).sum())} images known")

@@ -1,0 +1,57 @@
+"""Random label: teach the forget set wrong labels, drawn among the classes that stay.
+
+    θ ← θ - lr · ∇ CE(f_θ(x_f), ỹ_f)        ỹ uniform over the classes other than y and the forgotten ones, drawn once
+
+Golatkar et al. 2020, Graves et al. 2020. Departures: BatchNorm keeps its statistics (bn=train for the published
+behaviour), and the loop stops once no forget image is given its own label.
+"""
+
+from typing import Annotated, Literal
+
+import torch
+from torch import nn
+
+from unlearn_cli.data.splits import Splits
+from unlearn_cli.engine.run import Run
+from unlearn_cli.methods import method, setting
+from unlearn_cli.ops.losses import cross_entropy
+from unlearn_cli.ops.modes import train_mode
+
+
+@method("Fine-tuning on random wrong labels", paper="baseline", scope="class classes instances", reads="forget",
+        also_reads={"with_retain": "retain"})  # fmt: skip
+def random_label(
+    run: Run, model: nn.Module, splits: Splits, *,
+    epochs: Annotated[int, setting("passes over the forget set, at most", ge=1)] = 10,
+    optimizer: Annotated[Literal["adam", "sgd"], setting("the optimiser")] = "adam",
+    lr: Annotated[float, setting("its step size", gt=0)] = 1e-4,
+    batch_size: Annotated[int, setting("images per step", ge=1)] = 256,
+    resample: Annotated[bool, setting("draw the labels anew each epoch")] = False,
+    with_retain: Annotated[bool, setting("learn the retain set's true labels beside them")] = False,
+    bn: Annotated[Literal["eval", "train"], setting("BatchNorm: keep its statistics, or update them")] = "eval",
+) -> None:  # fmt: skip
+    forget, opt = splits.forget, run.optimizer(model, optimizer, lr=lr)
+    wrong = None
+    for epoch in range(epochs):
+        if wrong is None or resample:
+            wrong = wrong_labels(forget.y, splits.classes, splits.forgotten, run.noise).to(run.device)
+        train_mode(model, bn)
+        run.progress.start(f"random labels, epoch {epoch + 1} of {epochs}", len(forget))
+        if with_retain:
+            for b in run.batches(splits.retain, size=batch_size):
+                run.step(b.mean(cross_entropy(model(b.x), b.y)), opt)
+        for b in run.batches(forget, wrong, size=batch_size):
+            run.step(b.mean(cross_entropy(model(b.x), b.extra)), opt)
+            run.progress.advance(b.size, run.last_loss)
+        run.progress.end()
+        if run.correct(model, forget) == 0:
+            return run.stop(f"no forget image is given its label, epoch {epoch + 1}")
+    run.note(f"the budget of {epochs} epochs ended with {run.correct(model, forget)} forget images given their label")
+
+
+def wrong_labels(y: torch.Tensor, classes: int, forgotten: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
+    """(n,) labels drawn uniformly among the classes other than y and the forgotten ones."""
+    allowed = torch.ones(len(y), classes)
+    allowed[torch.arange(len(y)), y] = 0
+    allowed[:, list(forgotten)] = 0
+    return torch.multinomial(allowed, 1, generator=generator).squeeze(1)

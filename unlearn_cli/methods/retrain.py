@@ -1,0 +1,27 @@
+"""Retrain: train new weights from scratch on the retain set alone, by the recipe of the original.
+
+    θ ~ initialisation;   θ ← fit(θ, D_r)
+
+The reference that every other method is measured against. The seed is that of this run, not the original's.
+"""
+
+from dataclasses import replace
+from typing import Annotated
+
+from torch import nn
+
+from unlearn_cli.data.splits import Splits
+from unlearn_cli.engine.run import Run
+from unlearn_cli.engine.training import fit, prepare
+from unlearn_cli.methods import method, setting
+
+
+@method("Retraining from scratch", paper="reference", scope="class classes instances", reads="retain")
+def retrain(
+    run: Run, model: nn.Module, splits: Splits, *,
+    epochs: Annotated[int | None, setting("passes over the retain set; default the original's", ge=1)] = None,
+) -> None:  # fmt: skip
+    recipe = replace(run.recipe, epochs=epochs) if epochs else run.recipe
+    model.load_state_dict(run.fresh().state_dict())
+    prepare(run, model, splits.retain)
+    fit(run, model, splits.retain, recipe)

@@ -1,0 +1,180 @@
+"""Every metric is one decorated function of the evidence; this file knows them all, without importing torch.
+
+To add a metric, write a function in a file of this folder. Names, units and directions must be known before torch is
+loaded (`--require` is checked first), so the files of this folder import torch inside their functions only.
+"""
+
+from __future__ import annotations
+
+import pkgutil
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+from importlib import import_module
+from math import inf
+from typing import TYPE_CHECKING
+
+from unlearn_cli import metrics
+from unlearn_cli.errors import UnlearnError
+from unlearn_cli.metrics.report import Column, Measure
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+DIRECTIONS = ("higher", "lower", "reference")
+UNITS = ("fraction", "score", "seconds", "epochs")
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What one pass of one model over all images showed, and what it may be compared with.
+
+    Args:
+        logits: (N, K) float32, every image in folder order.
+        labels: (N,) index of the true class.
+        splits: name to (n,) int64 positions: train, test, forget, retain, forget_test, retain_test.
+        forgotten: indices of the forgotten classes; empty when the request names images.
+        original_logits: (N, K) of the model before it forgot.
+        reference_logits: (N, K) of each model trained without the forget set.
+        seed: draws subsamples and folds.
+        forget_seconds: the method's own time, where the checkpoint records it.
+        relearn: epochs until the forget set is known again, where that was measured.
+    """
+
+    logits: Tensor
+    labels: Tensor
+    splits: dict[str, Tensor]
+    forgotten: tuple[int, ...] = ()
+    original_logits: Tensor | None = None
+    reference_logits: list[Tensor] = field(default_factory=list)
+    seed: int = 0
+    forget_seconds: float | None = None
+    relearn: Measure | None = None
+
+    @property
+    def is_class(self) -> bool:
+        """Whether the request names classes; otherwise it names images."""
+        return bool(self.forgotten)
+
+    @cached_property
+    def correct(self) -> Tensor:
+        """(N,) bool: the largest logit is the true class; no class is masked."""
+        return self.logits.argmax(1) == self.labels
+
+    def split(self, name: str) -> Tensor | None:
+        """The positions of a split, or None when it has no images."""
+        index = self.splits.get(name)
+        return None if index is None or len(index) == 0 else index
+
+    def losses(self, index: Tensor) -> Tensor:
+        """(n,) cross-entropy in float64: in float32 confident models would tie at zero."""
+        return -self.logits[index].double().log_softmax(1).gather(1, self.labels[index, None])[:, 0]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What is known of a metric before anything is measured."""
+
+    name: str
+    measure: Callable[[Evidence], float | Measure]
+    better: str
+    instances: str
+    unit: str
+    most: float
+    about: str
+    needs: tuple[str, ...]
+    title: str
+    short: str
+    source: str
+
+    @property
+    def help(self) -> str:
+        """The first line of the function's docstring."""
+        return (self.measure.__doc__ or "").strip().partition("\n")[0]
+
+    def direction(self, is_class: bool = True) -> str:
+        """Which values are good: "higher", "lower", or those near the "reference"'s."""
+        return self.better if is_class else self.instances
+
+    def target(self, is_class: bool = True) -> float | str:
+        """The best value there is: a number, or "reference" for the value of a model that never saw the forget set."""
+        return {"higher": self.most, "lower": 0.0}.get(self.direction(is_class), "reference")
+
+    def column(self, is_class: bool = True) -> Column:
+        return Column(self.name, self.title, self.short, self.unit, self.direction(is_class))
+
+
+_found: dict[str, Metric] = {}
+
+
+def metric(
+    name: str = "",
+    *,
+    better: str,
+    instances: str = "",
+    unit: str = "fraction",
+    most: float | None = None,
+    about: str = "forgetting",
+    needs: tuple[str, ...] = (),
+    title: str = "",
+    short: str = "",
+    source: str = "",
+) -> Callable[[Callable], Callable]:
+    """Make a function of the evidence a metric, under its own name unless another is given.
+
+    Args:
+        better: "higher", "lower" or "reference", for requests that name classes.
+        instances: the same for requests that name images; as `better` when left out.
+        unit: "fraction" (shown in per cent), "score", "seconds" or "epochs".
+        most: the largest value possible; 1 for a fraction.
+        about: "forgetting", or what else it speaks of: "keeping", "both", "cost".
+        needs: any of "reference", "original", "class", "relearn": without it the metric cannot be measured.
+        title, short: headings; the name with spaces when left out.
+        source: where the definition comes from.
+    """
+    assert better in DIRECTIONS and (instances or better) in DIRECTIONS and unit in UNITS
+
+    def register(function: Callable) -> Callable:
+        own = name or function.__name__
+        assert own not in _found, f"two metrics are called {own}"
+        words = title or own.replace("_", " ")
+        top = most if most is not None else (1.0 if unit == "fraction" else inf)
+        _found[own] = Metric(
+            own, function, better, instances or better, unit, top, about, tuple(needs), words, short or words, source
+        )
+        return function
+
+    return register
+
+
+@cache
+def known() -> dict[str, Metric]:
+    """Every metric by name, in the order of the tables: files by name, functions as written."""
+    for module in sorted(info.name for info in pkgutil.iter_modules(metrics.__path__)):
+        import_module(f"{metrics.__name__}.{module}")
+    return dict(_found)
+
+
+def columns(names: Iterable[str] | None = None, is_class: bool = True) -> list[Column]:
+    """Headings for a report."""
+    return [known()[name].column(is_class) for name in (known() if names is None else names)]
+
+
+def measure(evidence: Evidence, names: Iterable[str] | None = None) -> dict[str, Measure]:
+    """Each metric's value on the evidence; all metrics unless names are given.
+
+    Raises:
+        UnlearnError: the model's outputs are not numbers, so nothing about it can be said.
+    """
+    # A logit of minus infinity is a class that is never predicted; its row is still a distribution.
+    bad = int((~evidence.logits.amax(1).isfinite()).sum())
+    if bad:
+        raise UnlearnError(
+            f"the model's outputs are not finite for {bad} of {len(evidence.logits)} images.",
+            "the checkpoint is damaged, or the run that wrote it diverged.",
+        )
+    measured = {}
+    for name in known() if names is None else names:
+        value = known()[name].measure(evidence)
+        measured[name] = value if isinstance(value, Measure) else Measure(float(value))
+    return measured

@@ -1,0 +1,68 @@
+"""Architectures by name: a file here is one, with its `build(classes, channels, *, settings)` and `RECIPE`."""
+
+from importlib import import_module
+from pkgutil import iter_modules
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from unlearn_cli.errors import UnlearnError, did_you_mean
+from unlearn_cli.settings import Setting, declared, parse
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from unlearn_cli.models.recipes import Recipe
+
+
+def names() -> list[str]:
+    """Every architecture, found by its file; nothing is imported."""
+    return sorted(module.name for module in iter_modules(__path__) if module.name != "recipes")
+
+
+def build(arch: str, classes: int, channels: int = 3, settings: dict[str, Any] | None = None) -> "nn.Module":
+    """A network with fresh weights from the current RNG, for normalised float NCHW images of 28 pixels or more.
+
+    Its last module is one `nn.Linear` with bias, the head, whose outputs are the logits.
+    """
+    module = _module(arch)
+    return module.build(classes, channels, **parse(declared(module.build), settings or {}, arch))
+
+
+def settings(arch: str) -> dict[str, Setting]:
+    """The settings an architecture takes."""
+    return declared(_module(arch).build)
+
+
+def defaults(arch: str) -> dict[str, Any]:
+    """The defaults of those settings."""
+    return {name: setting.default for name, setting in settings(arch).items()}
+
+
+def recipe(arch: str) -> "Recipe":
+    """How the architecture is trained unless told otherwise."""
+    return _module(arch).RECIPE
+
+
+def recipe_settings() -> dict[str, Setting]:
+    """What of a recipe a user may set, with types and ranges."""
+    from unlearn_cli.models.recipes import Recipe
+
+    return {name: setting for name, setting in declared(Recipe).items() if name != "frozen"}
+
+
+def prepare(model: "nn.Module", sample: "Tensor") -> None:
+    """Let a fresh network set the weights that it takes from data rather than from training, if it has any.
+
+    Args:
+        sample: (M, C, H, W) normalised float training images; a few thousand are plenty.
+    """
+    hook = getattr(model, "prepare", None)
+    if hook is not None:
+        hook(sample)
+
+
+def _module(arch: str) -> ModuleType:
+    if arch not in names():
+        known = f"the architectures are {', '.join(names())}."
+        raise UnlearnError(f"no architecture called '{arch}'.", f"{did_you_mean(arch, names())} {known}".strip())
+    return import_module(f"{__name__}.{arch}")

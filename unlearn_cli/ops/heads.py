@@ -1,0 +1,27 @@
+"""What a linear head says of features: who is still known, and how far the nearest boundary lies."""
+
+import torch
+from torch import Tensor, nn
+
+
+@torch.no_grad()
+def known(head: nn.Module, features, forgotten: tuple[int, ...]) -> Tensor:
+    """(n,) bool: the features whose prediction is still one of the forgotten classes (their own label if there is none)."""
+    prediction = head(features.x).argmax(1)
+    if not forgotten:
+        return prediction == features.y
+    return torch.isin(prediction, torch.tensor(forgotten, device=prediction.device))
+
+
+@torch.no_grad()
+def boundary_distance(head: nn.Linear, x: Tensor, y: Tensor) -> Tensor:
+    """(n,) L-infinity distance of features (n, d) to the nearest boundary of their label's region, >= 0, feature units.
+
+        min_k  max(0, s_y - s_k) / ‖w_y - w_k‖_1        s = W x + b
+
+    It scales with features and weights alike, so multiples of it mean the same on every network.
+    """
+    scores = head(x)
+    gap = (scores.gather(1, y[:, None]) - scores).clamp(min=0)
+    length = torch.cdist(head.weight, head.weight, p=1)[y]
+    return torch.where(length > 0, gap / length, torch.inf).amin(1)

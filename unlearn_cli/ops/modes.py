@@ -1,0 +1,15 @@
+"""Train mode, with or without BatchNorm."""
+
+from torch import nn
+
+
+def train_mode(model: nn.Module, bn: str) -> None:
+    """Put the model in train mode; with bn = "eval" its BatchNorm layers keep and use their running statistics.
+
+    Batches of forget images alone drag running statistics towards the forgotten class, frozen weights or not.
+    """
+    model.train()
+    if bn == "eval":
+        for module in model.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()
