@@ -55,7 +55,8 @@ class Setting:
         """The value, converted from text or YAML and checked against type and range."""
         adapter = TypeAdapter(self.type)
         try:
-            if isinstance(value, str) and value.lower() in ("none", "null"):
+            optional = type(None) in get_args(get_args(self.type)[0])
+            if optional and isinstance(value, str) and value.lower() in ("none", "null"):
                 value = None
             parsed = adapter.validate_strings(value) if isinstance(value, str) else adapter.validate_python(value)
         except ValidationError:

@@ -12,7 +12,7 @@ def own_cache(tmp_path, monkeypatch):
 
 @pytest.fixture
 def photos(tmp_path) -> Path:
-    """Three classes, five training and three test images each, 12 by 12 in colour."""
+    """Three classes, five training and three test images each, 28 by 28 in colour."""
     seed = 0
     for part, count in (("train", 5), ("test", 3)):
         for name in ("cat", "dog", "owl"):

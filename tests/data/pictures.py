@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 
-def picture(seed: int, size: tuple[int, int] = (12, 12), mode: str = "RGB") -> Image.Image:
+def picture(seed: int, size: tuple[int, int] = (28, 28), mode: str = "RGB") -> Image.Image:
     channels = {"L": (), "RGB": (3,)}[mode]
     pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], *channels), dtype=np.uint8)
     return Image.fromarray(pixels)

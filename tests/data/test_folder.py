@@ -121,16 +121,18 @@ def test_grey_folders_get_one_channel_and_mixed_ones_three(tmp_path, photos):
     assert open_folder(tmp_path / "grey").images.channels == 1
     put(photos / "train" / "cat" / "grey.png", picture(1, mode="L"))
     assert open_folder(photos).images.channels == 3
-    assert open_folder(photos, channels=1).images.pixels.shape == (25, 12, 12, 1)
+    assert open_folder(photos, channels=1).images.pixels.shape == (25, 28, 28, 1)
 
 
-def test_default_size_is_the_median_shorter_side_at_most_224(tmp_path):
+def test_default_size_is_the_median_shorter_side_from_28_to_224(tmp_path):
     for part in ("train", "test"):
-        for i, size in enumerate([(10, 30), (40, 20), (31, 30)]):
+        for i, size in enumerate([(10, 70), (80, 40), (61, 60)]):
             put(tmp_path / "d" / part / "a" / f"{i}.png", picture(i, size))
         put(tmp_path / "large" / part / "a" / "1.png", picture(1, (300, 260)))
-    assert open_folder(tmp_path / "d").images.size == 20
+        put(tmp_path / "small" / part / "a" / "1.png", picture(1, (9, 8)))
+    assert open_folder(tmp_path / "d").images.size == 40
     assert open_folder(tmp_path / "large").images.size == 224
+    assert open_folder(tmp_path / "small").images.size == 28
 
 
 @pytest.mark.parametrize("size", [(50, 31), (31, 50), (24, 24), (9, 200), (16, 17)])
@@ -275,7 +277,7 @@ def test_a_full_disk_keeps_images_in_memory(photos, own_cache, monkeypatch):
 
     monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
     monkeypatch.setattr(os, "replace", full)
-    assert open_folder(photos).images.pixels.shape == (24, 12, 12, 3)
+    assert open_folder(photos).images.pixels.shape == (24, 28, 28, 3)
     assert not list(own_cache.iterdir())
 
 
@@ -318,7 +320,7 @@ def test_streamed_pixels_are_the_cached_ones(photos):
         assert torch.equal(a, b)
     index = torch.tensor([3, 3, 0, 24])
     assert torch.equal(kept.gather(index), streamed.gather(index))
-    assert streamed.gather(index[:0]).shape == (0, 12, 12, 3)
+    assert streamed.gather(index[:0]).shape == (0, 28, 28, 3)
     streamed._workers.close()
 
 
@@ -338,7 +340,7 @@ def test_worker_processes_answer_in_order_and_end(photos):
     with workers.Workers(2) as two:
         assert len(two) == 2
         processes = list(two._processes)
-        chunks = list(two.map((str(photos), [path], 12, 3) for path in images.paths))
+        chunks = list(two.map((str(photos), [path], 28, 3) for path in images.paths))
         assert all(process.poll() is None for process in processes)
     assert all(process.poll() is not None for process in processes)
     assert np.array_equal(np.concatenate([chunk.pixels for chunk in chunks]), images.pixels)
@@ -348,14 +350,14 @@ def test_decoding_goes_on_here_when_workers_die(photos):
     images = open_folder(photos).images
     with workers.Workers(2) as two:
         two._processes[0].kill()
-        chunks = list(two.map((str(photos), [path], 12, 3) for path in images.paths))
+        chunks = list(two.map((str(photos), [path], 28, 3) for path in images.paths))
     assert np.array_equal(np.concatenate([chunk.pixels for chunk in chunks]), images.pixels)
 
 
 def test_decoding_happens_here_when_no_worker_starts(photos, monkeypatch):
     monkeypatch.setattr(workers.sys, "executable", "/no/such/python")
     with workers.Workers(2) as none:
-        (chunk,) = none.map([(str(photos), ["train/cat/0.png"], 12, 3)])
+        (chunk,) = none.map([(str(photos), ["train/cat/0.png"], 28, 3)])
     assert not none._processes and not chunk.problems
 
 

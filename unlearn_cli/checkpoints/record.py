@@ -3,7 +3,7 @@
 import json
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -18,6 +18,7 @@ Positive = Annotated[int, Field(gt=0)]
 Count = Annotated[int, Field(ge=0)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
+Value = None | bool | int | Finite | str
 
 
 class Part(BaseModel):
@@ -61,7 +62,7 @@ class Step(Part):
 
     operation: Literal["train", "forget", "relearn"]
     method: str
-    settings: dict[str, Any]
+    settings: dict[str, Value | list[Value]]
     request: RequestRecord | None = None
     selection_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.0
     seed: int
@@ -78,9 +79,9 @@ class Step(Part):
 class Record(Part):
     """The whole document; `lineage` lists the steps, oldest first."""
 
-    schema_version: Literal[1] = SCHEMA
+    schema_version: Annotated[int, Field(ge=SCHEMA, le=SCHEMA)] = SCHEMA
     architecture: str
-    architecture_settings: dict[str, int | float | str | bool] = {}
+    architecture_settings: dict[str, Value] = {}
     task: Literal["classes", "labels"] = "classes"
     classes: Annotated[list[str], Field(min_length=2)]
     size: Positive
@@ -128,7 +129,7 @@ def from_json(text: str, path: str) -> Record:
             f"{path}: its record has version {version}, this program reads up to {SCHEMA}.", "upgrade unlearn-cli."
         )
     try:
-        return Record.model_validate(document)
+        return Record.model_validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or "record"

@@ -72,7 +72,7 @@ def _read(path: Path, shown: str, place: Path | None) -> Checkpoint:
         raise UnlearnError(f"{shown}: {_reason(error)}.", "check the path and its permissions.") from None
     if not start:
         raise UnlearnError(f"{shown} is empty.", "give a safetensors file.")
-    if start[:2] == b"PK" or start[:1] == b"\x80":
+    if start[8:9] != b"{" and (start[:2] == b"PK" or start[:1] == b"\x80"):  # where safetensors has its header's length
         raise UnlearnError(
             f"{shown} is a pickled PyTorch file, and nothing is ever unpickled here.",
             "convert it where you trust it: safetensors.torch.save_file(model.state_dict(), 'model.safetensors').",
@@ -108,7 +108,7 @@ def claim(name: str, *, force: bool, inputs: tuple[str, ...] = ()) -> str:
         raise UnlearnError(f"{name} is a folder.", "give --output a file name.")
     if any(given != PIPE and path.exists() and os.path.exists(given) and path.samefile(given) for given in inputs):
         raise UnlearnError(f"{name} is the input.", "pass another --output: an input is never written over.")
-    if path.exists() and not force:
+    if os.path.lexists(path) and not force:
         raise UnlearnError(f"{name} already exists.", "pass another --output, or --force to replace it.")
     if not path.parent.is_dir():
         raise UnlearnError(f"{name}: its folder does not exist.", f"make it first: mkdir -p {path.parent}")

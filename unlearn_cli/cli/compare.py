@@ -6,9 +6,13 @@ from unlearn_cli.cli import options as o
 from unlearn_cli.cli import run
 
 Methods = Annotated[
-    str | None, o.option("--methods", help="Methods to run on the one checkpoint: lau,mask,fine-tune.", panel=o.ASKED, metavar="NAMES")
+    str | None,
+    o.option("--methods", help="Methods to run on the one checkpoint: lau,mask,fine-tune.", panel=o.ASKED, metavar="NAMES"),
 ]
-Seeds = Annotated[int, o.option("--seeds", help="How many seeds each method runs with.", panel=o.RUN, min=1, metavar="N", show_default=True)]
+Seeds = Annotated[
+    int,
+    o.option("--seeds", help="How many seeds each method runs with.", panel=o.RUN, min=1, metavar="N", show_default=True),
+]
 
 
 def compare(
@@ -30,6 +34,7 @@ def compare(
     device: o.Device = "auto",
     precision: o.Precision = "auto",
     seed: o.Seed = 0,
+    cache_limit: o.CacheLimit = "4GB",
     quiet: o.Quiet = False,
     json: o.Json = False,
 ) -> None:
@@ -37,7 +42,7 @@ def compare(
 
     Example: unlearn compare model.safetensors --class 3 --methods lau,mask,fine-tune --seeds 3
     """
-    with run.options(device, precision, seed, False, quiet) as options:
+    with run.options(device, precision, seed, False, cache_limit, quiet) as options:
         from unlearn_cli import jobs
         from unlearn_cli.settings import from_text
 

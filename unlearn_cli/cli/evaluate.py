@@ -30,6 +30,7 @@ def evaluate(
     device: o.Device = "auto",
     precision: o.Precision = "auto",
     seed: o.Seed = 0,
+    cache_limit: o.CacheLimit = "4GB",
     quiet: o.Quiet = False,
     json: o.Json = False,
 ) -> None:
@@ -40,7 +41,7 @@ def evaluate(
     from unlearn_cli.metrics import verdict
 
     verdict.parse(require or [])
-    with run.options(device, precision, seed, False, quiet) as options:
+    with run.options(device, precision, seed, False, cache_limit, quiet) as options:
         from unlearn_cli import jobs
 
         report = jobs.evaluate(

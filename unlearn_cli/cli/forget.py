@@ -2,12 +2,13 @@
 
 from typing import Annotated
 
-import typer
-
 from unlearn_cli.cli import options as o
 from unlearn_cli.cli import run
 
-Method = Annotated[str, o.option("--method", "-m", help="How to forget; `unlearn methods` lists them.", panel=o.ASKED, metavar="NAME")]
+Method = Annotated[
+    str,
+    o.option("--method", "-m", help="How to forget; `unlearn methods` lists them.", panel=o.ASKED, metavar="NAME"),
+]
 
 
 def forget(
@@ -29,6 +30,7 @@ def forget(
     precision: o.Precision = "auto",
     seed: o.Seed = 0,
     force: o.Force = False,
+    cache_limit: o.CacheLimit = "4GB",
     quiet: o.Quiet = False,
     json: o.Json = False,
 ) -> None:
@@ -37,7 +39,7 @@ def forget(
     Example: unlearn forget --method lau --class 3 model.safetensors
     """
     run.no_two_on_stdout(output, json)
-    with run.options(device, precision, seed, force, quiet) as options:
+    with run.options(device, precision, seed, force, cache_limit, quiet) as options:
         from unlearn_cli import jobs
         from unlearn_cli.settings import from_text
 

@@ -21,22 +21,39 @@ Classes = Annotated[
 Instances = Annotated[
     str | None, option("--instances", help="A file of image paths, one per line; - is standard input.", panel=ASKED, metavar="FILE")
 ]
-Data = Annotated[str | None, option("--data", help="The image folder, if not the one the checkpoint names.", panel=MODEL, metavar="DIR")]
-Arch = Annotated[
-    str | None, option("--arch", help="Architecture of a plain state dict: resnet18, or resnet18,width=16.", panel=MODEL, metavar="ARCH")
+Data = Annotated[
+    str | None,
+    option("--data", help="The image folder, if not the one the checkpoint names.", panel=MODEL, metavar="DIR"),
 ]
-Size = Annotated[int | None, option("--size", help="Side of the model's input in pixels.", panel=MODEL, metavar="PIXELS")]
-Mean = Annotated[str | None, option("--mean", help="Normalisation of a plain state dict, one number per channel: 0.49,0.48,0.45.", panel=MODEL)]
+Arch = Annotated[
+    str | None,
+    option("--arch", help="Architecture of a plain state dict: resnet18, or resnet18,width=16.", panel=MODEL, metavar="ARCH"),
+]
+Size = Annotated[
+    int | None,
+    option("--size", help="Side of the model's input in pixels.", panel=MODEL, metavar="PIXELS"),
+]
+Mean = Annotated[
+    str | None,
+    option("--mean", help="Normalisation of a plain state dict, a number per channel: 0.49,0.48,0.45.", panel=MODEL),
+]
 Std = Annotated[str | None, option("--std", help="As --mean.", panel=MODEL)]
-Head = Annotated[str | None, option("--head", help="Name of the classification layer, if not the last linear one.", panel=MODEL, metavar="LAYER")]
+Head = Annotated[
+    str | None,
+    option("--head", help="Name of the classification layer, if not the last linear one.", panel=MODEL, metavar="LAYER"),
+]
 TestFraction = Annotated[
-    float, option("--test-fraction", help="Share of test images where the folder has no train and test.", panel=MODEL, show_default=True)
+    float,
+    option("--test-fraction", help="Share of test images where the folder has no train and test.", panel=MODEL, show_default=True),
 ]
 Original = Annotated[str | None, option("--original", help="The model before it forgot.", panel=MODEL, metavar="FILE")]
 References = Annotated[
     list[str] | None, option("--reference", help="A model trained without the forget set; repeats.", panel=MODEL, metavar="FILE")
 ]
-Output = Annotated[str | None, option("--output", "-o", help="Where to write; - is standard output.", panel=RESULT, metavar="FILE")]
+Output = Annotated[
+    str | None,
+    option("--output", "-o", help="Where to write; - is standard output.", panel=RESULT, metavar="FILE"),
+]
 Settings = Annotated[list[str] | None, option("--set", help="A setting; repeats.", panel=RUN, metavar="NAME=VALUE")]
 Config = Annotated[
     str | None,
@@ -48,6 +65,10 @@ Precision = Annotated[
     str, option("--precision", help="auto, float32, bfloat16, float16 or float64.", panel=RUN, show_default=True)
 ]
 Seed = Annotated[int, option("--seed", help="Of every random number.", panel=RUN, show_default=True)]
+CacheLimit = Annotated[
+    str, option("--cache-limit", help="Decode images once and keep up to this many pixels, as 500MB or 4GB; more are streamed.",
+                panel=RUN, metavar="SIZE", show_default=True)
+]  # fmt: skip
 Force = Annotated[bool, option("--force", help="Replace an existing output.", panel=RESULT)]
 Quiet = Annotated[bool, option("--quiet", "-q", help="No messages and no progress.", panel=RESULT)]
 Json = Annotated[bool, option("--json", help="One JSON document on standard output.", panel=RESULT)]

@@ -22,6 +22,7 @@ def relearn(
     device: o.Device = "auto",
     precision: o.Precision = "auto",
     seed: o.Seed = 0,
+    cache_limit: o.CacheLimit = "4GB",
     quiet: o.Quiet = False,
     json: o.Json = False,
 ) -> None:
@@ -29,7 +30,7 @@ def relearn(
 
     Example: unlearn relearn model.lau-class-3.safetensors --reference without-3.safetensors
     """
-    with run.options(device, precision, seed, False, quiet) as options:
+    with run.options(device, precision, seed, False, cache_limit, quiet) as options:
         from unlearn_cli import jobs
         from unlearn_cli.settings import from_text
 

@@ -183,15 +183,20 @@ def note(remark: str, footnotes: dict[str, int]) -> str:
 
 
 def number(measure: Measure, unit: str) -> str:
-    """A value as people read it: per cent for fractions, `>` where the measurement stopped at a cap."""
-    value = measure.value
-    text = {
+    """A value as people read it: per cent for fractions, `>` where the measurement stopped at a cap, ± over seeds."""
+    text = in_unit(measure.value, unit)
+    if "seeds" in measure.detail:
+        text = f"{text.rstrip('% s')} ± {in_unit(measure.detail['std'], unit)}"
+    return f">{text}" if measure.more_than else text
+
+
+def in_unit(value: float, unit: str) -> str:
+    return {
         "fraction": f"{100 * value:.2f}%",
         "score": f"{value:.4f}",
         "seconds": f"{value:.2f} s",
         "epochs": f"{value:g}",
     }[unit]
-    return f">{text}" if measure.more_than else text
 
 
 def starred(column: Column, rows: Sequence[Row]) -> list[bool]:

@@ -1,5 +1,7 @@
 """What every command does around its job: options become values, progress is shown, the report is rendered."""
 
+import os
+import re
 from contextlib import contextmanager
 
 from unlearn_cli.errors import UnlearnError, did_you_mean
@@ -8,25 +10,25 @@ PRECISIONS = ("auto", "float32", "bfloat16", "float16", "float64")
 
 
 @contextmanager
-def options(device: str, precision: str, seed: int, force: bool, quiet: bool):
+def options(device: str, precision: str, seed: int, force: bool, cache_limit: str, quiet: bool):
     """The engine's options for the length of a job, with progress on stderr."""
     from unlearn_cli.cli import console
 
     if precision not in PRECISIONS:
         hint = did_you_mean(precision, PRECISIONS) or f"use {', '.join(PRECISIONS)}."
         raise UnlearnError(f"no precision called '{precision}'.", hint)
-    console.be_quiet(quiet)
+    console.be_quiet(quiet or os.environ.get("RANK", "0") != "0")
 
+    from unlearn_cli.engine.memory import keep_freed_memory
     from unlearn_cli.jobs import Options
 
+    keep_freed_memory()
     with console.progress() as progress:
-        yield Options(device, precision, seed, force, progress)
+        yield Options(device, precision, seed, force, in_bytes(cache_limit), progress)
 
 
 def finish(report, json: bool) -> None:
     """Show the report and leave with its exit code; only the first of several processes speaks."""
-    import os
-
     import typer
 
     from unlearn_cli.cli.render import render
@@ -65,3 +67,11 @@ def numbers(name: str, text: str | None) -> list[float] | None:
 def no_two_on_stdout(output: str | None, json: bool) -> None:
     if output == "-" and json:
         raise UnlearnError("-o - and --json both want standard output.", "write the checkpoint to a file.")
+
+
+def in_bytes(text: str) -> int:
+    """`500MB`, `4 GB` or plain bytes."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)i?B?", text.strip(), re.IGNORECASE)
+    if match is None:
+        raise UnlearnError(f"--cache-limit '{text}' is no size.", "write it as 500MB or 4GB.")
+    return int(float(match[1]) * 1024 ** " KMGT".index(match[2].upper() or " "))

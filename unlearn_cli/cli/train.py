@@ -8,13 +8,31 @@ from unlearn_cli.cli import options as o
 from unlearn_cli.cli import run
 
 Folder = Annotated[str, typer.Argument(metavar="DATA", help="Images as train/<class>/ and test/<class>/, or as <class>/.")]
-Target = Annotated[str, o.option("--output", "-o", help="Where to write; - is standard output.", panel=o.RESULT, metavar="FILE")]
-Arch = Annotated[str, o.option("--arch", help="Architecture: compact, resnet18, allcnn.", panel=o.MODEL, show_default=True)]
-Epochs = Annotated[int | None, o.option("--epochs", help="Passes over the training images.", panel=o.RUN, min=1, metavar="N")]
-Without = Annotated[list[str] | None, o.option("--without-class", help="A class to leave out; repeats.", panel=o.ASKED, metavar="CLASS")]
-WithoutFile = Annotated[str | None, o.option("--without", help="A file of image paths to leave out.", panel=o.ASKED, metavar="FILE")]
+Target = Annotated[
+    str,
+    o.option("--output", "-o", help="Where to write; - is standard output.", panel=o.RESULT, metavar="FILE"),
+]
+Arch = Annotated[
+    str,
+    o.option("--arch", help="Architecture: compact, resnet18, allcnn.", panel=o.MODEL, show_default=True),
+]
+Epochs = Annotated[
+    int | None,
+    o.option("--epochs", help="Passes over the training images.", panel=o.RUN, min=1, metavar="N"),
+]
+Without = Annotated[
+    list[str] | None,
+    o.option("--without-class", help="A class to leave out; repeats.", panel=o.ASKED, metavar="CLASS"),
+]
+WithoutFile = Annotated[
+    str | None,
+    o.option("--without", help="A file of image paths to leave out.", panel=o.ASKED, metavar="FILE"),
+]
 Channels = Annotated[int | None, o.option("--channels", help="1 for grey, 3 for colour.", panel=o.MODEL, metavar="N")]
-Resume = Annotated[bool, o.option("--resume", help="Go on where a killed training of the same command stopped.", panel=o.RUN)]
+Resume = Annotated[
+    bool,
+    o.option("--resume", help="Go on where a killed training of the same command stopped.", panel=o.RUN),
+]
 
 
 def train(
@@ -34,6 +52,7 @@ def train(
     precision: o.Precision = "auto",
     seed: o.Seed = 0,
     force: o.Force = False,
+    cache_limit: o.CacheLimit = "4GB",
     quiet: o.Quiet = False,
     json: o.Json = False,
 ) -> None:
@@ -42,7 +61,7 @@ def train(
     Example: unlearn train photos/ -o model.safetensors --arch compact
     """
     run.no_two_on_stdout(output, json)
-    with run.options(device, precision, seed, force, quiet) as options:
+    with run.options(device, precision, seed, force, cache_limit, quiet) as options:
         from unlearn_cli import jobs
         from unlearn_cli.settings import from_text
 

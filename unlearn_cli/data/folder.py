@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from unlearn_cli.data.workers import Chunk
 
 SAMPLE = 256  # images looked at for the default size and channels
-LARGEST_DEFAULT = 224
+SMALLEST_DEFAULT, LARGEST_DEFAULT = 28, 224  # pixels; below 28 a network has nothing left to pool
 CHUNK_FILES, CHUNK_BYTES = 512, 16 << 20  # of one worker's turn
 WORTH_WORKERS = 4_000  # files, or 2,500 times as many bytes: about 0.3 seconds of decoding, a worker's start is 0.1
 
@@ -42,7 +42,7 @@ def open_folder(
     """Open ROOT/train/<class>/ and ROOT/test/<class>/, or ROOT/<class>/ with about `test_fraction` of it held out.
 
     Args:
-        size: side of the square every image becomes; by default the median shorter side of a sample, at most 224.
+        size: side of the square every image becomes; by default the median shorter side of a sample, from 28 to 224.
         channels: 1 or 3; by default 1 if a sample of the images is grey.
         cache_limit: bytes of pixels to keep; larger data is decoded on demand instead.
         progress: called with (files done, files in all) while files are read.
@@ -162,4 +162,5 @@ def _sample(root: str, listing: Listing) -> dict:
             continue  # a bad file is named when all files are read
         sides.append(min(image.size))
         grey = grey and image.mode in GREY_MODES
-    return {"size": min(int(np.median(sides or LARGEST_DEFAULT)), LARGEST_DEFAULT), "channels": 1 if grey else 3}
+    middle = int(np.median(sides or LARGEST_DEFAULT))
+    return {"size": min(max(middle, SMALLEST_DEFAULT), LARGEST_DEFAULT), "channels": 1 if grey else 3}

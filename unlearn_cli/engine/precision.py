@@ -38,13 +38,16 @@ def find_device(name: str, local_rank: int | None) -> torch.device:
 
 
 def find_precision(name: str, device: torch.device) -> torch.dtype:
-    """`auto` is bfloat16 where the processor has instructions for it, float32 elsewhere."""
+    """`auto` is bfloat16 where the processor multiplies matrices in it faster, float32 elsewhere.
+
+    On CPUs that is those with AMX tiles; with AVX-512's bfloat16 instructions alone it is 0.6 to 0.7 times as fast.
+    """
     if name != "auto":
         if name == "float16" and device.type == "cpu":
             raise UnlearnError("float16 is not for the CPU.", "pass --precision bfloat16, float32, or auto.")
         return PRECISIONS[name]
     fast = {
-        "cpu": lambda: torch.backends.mkldnn.is_available() and torch.cpu._is_avx512_bf16_supported(),
+        "cpu": lambda: torch.backends.mkldnn.is_available() and torch.cpu._is_amx_tile_supported(),
         "cuda": lambda: torch.cuda.get_device_capability(device) >= (8, 0),
         "mps": lambda: False,
     }

@@ -29,12 +29,13 @@ LOOK = 32
 
 @dataclass(frozen=True)
 class Options:
-    """What means the same in every command."""
+    """What means the same in every command; `cache_limit` is in bytes of decoded pixels."""
 
     device: str = "auto"
     precision: str = "auto"
     seed: int = 0
     force: bool = False
+    cache_limit: int = 4 << 30
     progress: Silent = field(default_factory=Silent)
 
 
@@ -130,15 +131,18 @@ class Run:
         shuffle: bool = True,
         augment: Augmentation | None = None,
     ) -> Iterator[Batch]:
-        """One pass over a split or kept features, in batches of `size` over all processes."""
-        n = len(source)
+        """One pass over a split or kept features, in batches of at most `size` over all processes.
+
+        The batches are of equal size, give or take one image: a short last one would sway BatchNorm's statistics.
+        """
+        n, number = len(source), self.passes
         if shuffle:
-            order = torch.randperm(n, generator=seeded(self.seed, "order", self.passes))
-            draw = seeded(self.seed, "augmentation", self.passes)
+            order = torch.randperm(n, generator=seeded(self.seed, "order", number))
+            draw = seeded(self.seed, "augmentation", number)
             self.passes += 1
         else:
             order, draw = torch.arange(n), None
-        wholes = order.split(size)
+        wholes = order.tensor_split(-(-n // size))
         shares = [self.ranks.slice(len(whole)) for whole in wholes]
         mine = [whole[share] for whole, share in zip(wholes, shares, strict=True)]
         images = self._features(source, mine) if isinstance(source, Features) else self._pixels(source, mine)
@@ -147,7 +151,7 @@ class Run:
             if not isinstance(source, Features):
                 self.images_read[source.name] += len(whole)
                 if augment and draw is not None:
-                    x = self._augmented(x, whole, share, augment, draw)
+                    x = self._augmented(x, whole, share, augment, draw, number)
                 x = pixels.normalise(x, self.mean, self.std, self.dtype)
             here = index.to(self.device)
             yield Batch(x, labels[here], None if extra is None else extra[here], here, len(whole), share)
@@ -182,9 +186,9 @@ class Run:
         there, rows = self._resident[id(store)], split.index.to(self.device)
         return (there[rows[index.to(self.device)]] for index in mine)
 
-    def _augmented(self, x: Tensor, whole: Tensor, share: slice, how: Augmentation, draw: torch.Generator) -> Tensor:
+    def _augmented(self, x: Tensor, whole: Tensor, share: slice, how: Augmentation, draw: torch.Generator, number: int) -> Tensor:
         rows, columns, flips = pixels.draws(
-            draw, len(whole), padding=how.padding, flip_mode=how.flip, epoch=self.passes - 1, index=whole
+            draw, len(whole), padding=how.padding, flip_mode=how.flip, epoch=number, index=whole
         )
         there = [t[share].to(self.device) for t in (rows, columns, flips)]
         return pixels.augment(x, *there, how.padding)

@@ -98,5 +98,6 @@ def _average(model: nn.Module, slow: dict[str, Tensor], kept: float) -> None:
 def prepare(run: Run, model: nn.Module, split: Split, count: int = 5000) -> None:
     """Set what an architecture takes from data rather than from training: from `count` images spread over the split."""
     if hasattr(model, "prepare"):
-        sample = run.over(split.subset(torch.linspace(0, len(split) - 1, min(count, len(split))).long()), lambda b: b.x, phase="preparing")
+        chosen = torch.linspace(0, len(split) - 1, min(count, len(split))).long()
+        sample = run.over(split.subset(chosen), lambda b: b.x, phase="preparing")
         models.prepare(model, sample)

@@ -24,10 +24,10 @@ def compare(
     run_methods: Sequence[str] = (),
     seeds: int = 1,
     references: Sequence[str] = (),
-    request: Request = Request(),  # noqa: B008
+    request: Request = Request(),
     settings: dict[str, Any] | None = None,
-    plain: Plain = Plain(),  # noqa: B008
-    options: Options = Options(),  # noqa: B008
+    plain: Plain = Plain(),
+    options: Options = Options(),
 ) -> Report:
     """One table over CHECKPOINTS; each is original, reference or unlearned by its own lineage.
 
@@ -41,10 +41,10 @@ def compare(
         raise UnlearnError("--methods runs on one checkpoint.", "give the original alone, and references with --reference.")
     chosen = {name: methods.get(name) for name in run_methods}
     values = {name: method.parse(_own(method, settings or {})) for name, method in chosen.items()}
-    first = load(checkpoints[0], plain, progress=options.progress)
-    loaded = [first, *(load(name, plain, first.folder) for name in checkpoints[1:])]
+    first = load(checkpoints[0], plain, options)
+    loaded = [first, *(load(name, plain, options, first) for name in checkpoints[1:])]
     roles = [_role(model) for model in loaded]
-    loaded += [load(name, plain, first.folder) for name in references]
+    loaded += [load(name, plain, options, first) for name in references]
     roles += ["reference"] * len(references)
     case = _case(loaded, roles, request)
     for method in chosen.values():
@@ -111,7 +111,7 @@ def _case(loaded: list[Loaded], roles: list[str], given: Request) -> Case:
 
 def _forgotten(first, method, values, request: Request, options: Options, name: str, plain: Plain) -> Loaded:
     """A fresh copy of the checkpoint after a method, in memory alone."""
-    model = load(name, plain, first.folder)
+    model = load(name, plain, options, first)
     run, tensors = unlearn(model, method, values, request, options)
     step = Step(operation="forget", method=method.name, settings=values, **what_happened(run))
     checkpoint = replace(model.checkpoint, tensors=tensors, digest=store.digest(tensors))

@@ -40,9 +40,9 @@ def evaluate(
     original: str | None = None,
     references: Sequence[str] = (),
     require: Sequence[str] = (),
-    request: Request = Request(),  # noqa: B008
-    plain: Plain = Plain(),  # noqa: B008
-    options: Options = Options(),  # noqa: B008
+    request: Request = Request(),
+    plain: Plain = Plain(),
+    options: Options = Options(),
 ) -> Report:
     """Measure CHECKPOINT on all its images and judge the limits.
 
@@ -52,14 +52,14 @@ def evaluate(
         request: what was to be forgotten, where the checkpoint does not remember it.
     """
     limits = verdict.parse(require)
-    loaded = load(checkpoint, plain, progress=options.progress)
+    loaded = load(checkpoint, plain, options)
     case = open_case(loaded, request)
     if case.request is not None:
         verdict.check_measurable(limits, bool(references), bool(original), case.is_class)
     elif limits and any(limit.metric not in ("test_accuracy",) for limit in limits):
         raise UnlearnError(f"{checkpoint} has forgotten nothing yet.", "pass --class or --instances, to say what it should have.")
-    others = [load(name, plain, loaded.folder) for name in references]
-    before = load(original, plain, loaded.folder) if original else None
+    others = [load(name, plain, options, loaded) for name in references]
+    before = load(original, plain, options, loaded) if original else None
 
     own = read(loaded, options)
     against = [read(other, options) for other in others]

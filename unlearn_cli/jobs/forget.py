@@ -24,8 +24,8 @@ def forget(
     *,
     output: str | None = None,
     settings: dict[str, Any] | None = None,
-    plain: Plain = Plain(),  # noqa: B008
-    options: Options = Options(),  # noqa: B008
+    plain: Plain = Plain(),
+    options: Options = Options(),
 ) -> Report:
     """Run a method on CHECKPOINT and write the unlearned model; the input file is not touched.
 
@@ -41,7 +41,7 @@ def forget(
     chosen.check_scope(len(set(request.classes)))
     if output:
         store.claim(output, force=options.force, inputs=(checkpoint,))
-    loaded = load(checkpoint, plain, progress=options.progress)
+    loaded = load(checkpoint, plain, options)
     request, wanted = requests.resolve(request, loaded.folder)
     chosen.check_scope(len(request.classes))
     target = output or _default_name(loaded, method, requests.slug(wanted, loaded.folder))

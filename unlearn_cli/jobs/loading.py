@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -68,25 +69,50 @@ class Loaded:
         return Run(options, self.record.mean, self.record.std, partial(self.fresh, options.seed), self.recipe())
 
 
-def load(name: str, plain: Plain, folder: Folder | None = None, progress: Silent | None = None) -> Loaded:
-    """Read a checkpoint, build its network, open its data (or take a folder that is open already)."""
+def load(name: str, plain: Plain, options: Options, beside: Loaded | None = None) -> Loaded:
+    """Read a checkpoint, build its network, open its data.
+
+    Args:
+        beside: a checkpoint that is open already and that this one is compared with: its data is taken, and its classes
+            have to be the same.
+    """
     checkpoint = store.read(name)
     notes: list[str] = []
     if checkpoint.record is None:
-        folder = folder or _folder_of_plain(name, plain, decoding(progress))
+        folder = beside.folder if beside else _folder_of_plain(name, plain, options)
         record = _describe(checkpoint, name, plain, folder)
     else:
         record = checkpoint.record
-        folder = folder or _folder_of(record, checkpoint.path, plain, notes, decoding(progress))
+        _check_size(record.size)
+        if beside:
+            folder = _folder_beside(record, name, beside, options)
+        else:
+            folder = _folder_of(record, checkpoint.path, plain, notes, options)
     folder = _in_head_order(folder, record, name)
     model = _network(record, checkpoint, name)
     return Loaded(checkpoint, record, model, find_head(model, len(record.classes), plain.head or record.head), folder, notes)
 
 
-def decoding(progress: Silent | None) -> Callable[[int, int], None] | None:
+def open_images(root: str, options: Options, **known: Any) -> Folder:
+    """A data folder under the run's cache limit, with its decoding shown."""
+    return open_folder(root, cache_limit=options.cache_limit, progress=decoding(options.progress), **known)
+
+
+def _folder_beside(record: Record, name: str, beside: Loaded, options: Options) -> Folder:
+    """The other checkpoint's folder, at this one's own input size."""
+    folder = beside.folder
+    if record.classes != list(folder.classes):
+        raise UnlearnError(
+            f"{name} has other classes than {beside.name}, or in another order.", "compare models of the same classes."
+        )
+    if (record.size, record.channels) == (folder.images.size, folder.images.channels):
+        return folder
+    fraction = beside.record.data.test_fraction if beside.record.data else 0.2
+    return open_images(str(folder.root), options, size=record.size, channels=record.channels, test_fraction=fraction)
+
+
+def decoding(progress: Silent) -> Callable[[int, int], None]:
     """Files read while a folder is opened, as a phase of the progress; nothing is shown when the cache serves them."""
-    if progress is None:
-        return None
     seen = 0
 
     def tell(done: int, total: int) -> None:
@@ -138,12 +164,13 @@ def _network(record: Record, checkpoint: Checkpoint, name: str) -> nn.Module:
             raise UnlearnError(f"{what}: {key} holds {given[key].dtype}.", hint)
     if extra := sorted(set(given) - set(wanted)):
         raise UnlearnError(f"{what}: the architecture has no tensor {extra[0]}.", hint)
-    double = any(t.dtype == torch.float64 for t in given.values())
-    model.to(torch.float64 if double else torch.float32).to_empty(device="cpu").load_state_dict(given)
+    float_type = torch.float64 if any(t.dtype == torch.float64 for t in given.values()) else torch.float32
+    own = {k: t.to(float_type if t.is_floating_point() else t.dtype, copy=True) for k, t in given.items()}
+    model.load_state_dict(own, assign=True)  # filling a meta model in place would import torch's symbolic shapes
     return model.eval()
 
 
-def _folder_of(record: Record, path: Path | None, plain: Plain, notes: list[str], progress) -> Folder:
+def _folder_of(record: Record, path: Path | None, plain: Plain, notes: list[str], options: Options) -> Folder:
     data = record.data
     if plain.data is None and data is None:
         raise UnlearnError("the checkpoint names no data folder.", "pass --data DIR.")
@@ -151,7 +178,7 @@ def _folder_of(record: Record, path: Path | None, plain: Plain, notes: list[str]
     if plain.data is None and not root.is_dir():
         raise UnlearnError(f"the checkpoint's data folder {root} is not there.", "pass --data DIR.")
     fraction = data.test_fraction if data else plain.test_fraction
-    folder = open_folder(str(root), size=record.size, channels=record.channels, test_fraction=fraction, progress=progress)
+    folder = open_images(str(root), options, size=record.size, channels=record.channels, test_fraction=fraction)
     if data and folder.fingerprint != data.fingerprint:
         notes.append(
             f"the images in {root} are not those the model was trained on "
@@ -161,12 +188,12 @@ def _folder_of(record: Record, path: Path | None, plain: Plain, notes: list[str]
     return folder
 
 
-def _folder_of_plain(name: str, plain: Plain, progress) -> Folder:
+def _folder_of_plain(name: str, plain: Plain, options: Options) -> Folder:
     if plain.arch is None:
         raise UnlearnError(f"{name} has no record of its architecture.", f"pass --arch: {', '.join(models.names())}.")
     if plain.data is None:
         raise UnlearnError(f"{name} has no record of its data.", "pass --data DIR.")
-    return open_folder(plain.data, size=plain.size, test_fraction=plain.test_fraction, progress=progress)
+    return open_images(plain.data, options, size=plain.size, test_fraction=plain.test_fraction)
 
 
 def _describe(checkpoint: Checkpoint, name: str, plain: Plain, folder: Folder) -> Record:
@@ -180,12 +207,15 @@ def _describe(checkpoint: Checkpoint, name: str, plain: Plain, folder: Folder) -
     channels = folder.images.channels
     if len(mean) != channels or len(std) != channels:
         raise UnlearnError(f"--mean and --std need {channels} numbers each for these images.", "for example 0.49,0.48,0.45.")
+    if not all(isfinite(m) for m in mean) or not all(isfinite(s) and s > 0 for s in std):
+        raise UnlearnError("--mean and --std must be finite, and --std above 0.", "they are in units of [0, 1] pixels.")
     return describe(arch, settings, folder, mean, std, plain.test_fraction, checkpoint.path, plain.head)
 
 
 def describe(arch, settings, folder: Folder, mean, std, test_fraction: float, path: Path | None, head=None) -> Record:
     """A record without a past."""
     images = folder.images
+    _check_size(images.size)
     if len(folder.classes) < 2:
         raise UnlearnError(f"{folder.root} has one class only.", "a classifier needs two classes or more.")
     test = int(images.test.sum())
@@ -208,6 +238,11 @@ def describe(arch, settings, folder: Folder, mean, std, test_fraction: float, pa
         head=head,
         data=data,
     )
+
+
+def _check_size(size: int) -> None:
+    if size < models.SMALLEST:
+        raise UnlearnError(f"images of {size} pixels are too small for the networks.", f"pass --size {models.SMALLEST} or more.")
 
 
 def _in_head_order(folder: Folder, record: Record, name: str) -> Folder:

@@ -21,10 +21,10 @@ def relearn(
     *,
     original: str | None = None,
     references: Sequence[str] = (),
-    request: Request = Request(),  # noqa: B008
+    request: Request = Request(),
     settings: dict[str, Any] | None = None,
-    plain: Plain = Plain(),  # noqa: B008
-    options: Options = Options(),  # noqa: B008
+    plain: Plain = Plain(),
+    options: Options = Options(),
 ) -> Report:
     """Train copies of CHECKPOINT and of the references on, until each knows the forget set as the original does.
 
@@ -35,11 +35,11 @@ def relearn(
     known = declared_settings.declared(relearn_epochs)
     given = declared_settings.parse(known, settings or {}, "relearn")
     values = {name: setting.default for name, setting in known.items()} | given
-    loaded = load(checkpoint, plain, progress=options.progress)
+    loaded = load(checkpoint, plain, options)
     found = requests.asked(request, loaded.record, loaded.folder)
     if found is None:
         raise UnlearnError(f"{checkpoint} has forgotten nothing yet.", "pass --class or --instances, to say what it should have.")
-    before = _original(loaded, original, plain)
+    before = _original(loaded, original, plain, options)
     splits = split(loaded.folder, found[0], reads=ALL)
     held = splits.forget_test if splits.forgotten else splits.forget
     if len(held) == 0:
@@ -49,7 +49,7 @@ def relearn(
     with run.adopted(before.model, before.head):
         target = run.correct(before.model, held)
     rows = [Row(before.name, "original", {"relearn_epochs": Measure(0.0, detail={"accuracy": target / len(held)})})]
-    for model, role in [*((load(name, plain, loaded.folder), "reference") for name in references), (loaded, "unlearned")]:
+    for model, role in [*((load(name, plain, options, loaded), "reference") for name in references), (loaded, "unlearned")]:
         run = model.run(options)
         with deterministic(options.seed), run.adopted(model.model, model.head) as network:
             epochs, curve = relearn_epochs(run, network, splits.train, held, target, **values)
@@ -80,13 +80,14 @@ def _measure(epochs: int | None, cap: int, detail: dict[str, float]) -> Measure:
     return Measure(float(epochs), detail=detail)
 
 
-def _original(loaded: Loaded, name: str | None, plain: Plain) -> Loaded:
+def _original(loaded: Loaded, name: str | None, plain: Plain, options: Options) -> Loaded:
     """The model before it forgot: as named, or as the record names it, if the file beside is still that one."""
     if name is not None:
-        return load(name, plain, loaded.folder)
+        return load(name, plain, options, loaded)
     source = next((step.source for step in loaded.record.lineage if step.operation == "forget"), None)
     place = loaded.checkpoint.path
-    if source and place and (beside := Path(place).with_name(Path(source.name).name)).is_file():
-        if store.read(str(beside)).digest == source.digest:
-            return load(str(beside), plain, loaded.folder)
+    if source and place:
+        beside = place.with_name(Path(source.name).name)
+        if beside.is_file() and store.read(str(beside)).digest == source.digest:
+            return load(str(beside), plain, options, loaded)
     raise UnlearnError(f"the original of {loaded.name} is not beside it.", "pass --original FILE.")

@@ -6,7 +6,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
@@ -20,7 +19,7 @@ from unlearn_cli.engine.training import Progress, fit, prepare
 from unlearn_cli.errors import UnlearnError, did_you_mean
 from unlearn_cli.jobs import requests
 from unlearn_cli.jobs.forget import what_happened
-from unlearn_cli.jobs.loading import arch_and_settings, decoding, describe, fresh, open_folder
+from unlearn_cli.jobs.loading import arch_and_settings, describe, fresh, open_images
 from unlearn_cli.metrics.report import Report
 from unlearn_cli.models.recipes import Recipe
 from unlearn_cli.ops.features import find_head
@@ -32,13 +31,13 @@ def train(
     *,
     arch: str = "resnet18",
     epochs: int | None = None,
-    without: Request = Request(),  # noqa: B008
+    without: Request = Request(),
     chosen: dict[str, Any] | None = None,
     size: int | None = None,
     channels: int | None = None,
     test_fraction: float = 0.2,
     resume: bool = False,
-    options: Options = Options(),  # noqa: B008
+    options: Options = Options(),
 ) -> Report:
     """Train ARCH on DATA and write it to OUTPUT.
 
@@ -50,7 +49,7 @@ def train(
     store.claim(output, force=options.force)
     arch, arch_settings = arch_and_settings(arch)
     recipe, arch_settings = _choose(arch, arch_settings, (chosen or {}) | ({"epochs": epochs} if epochs else {}))
-    folder = open_folder(data, size=size, channels=channels, test_fraction=test_fraction, progress=decoding(options.progress))
+    folder = open_images(data, options, size=size, channels=channels, test_fraction=test_fraction)
     everything = (~folder.images.test).nonzero()[:, 0]
     wanted, splits, used = None, None, Split("train", folder.images, everything)
     if without.classes or without.instances:
@@ -71,13 +70,14 @@ def train(
             if start is None:
                 prepare(run, model, used)
             fit(run, model, used, recipe, resume=start, keep=state.write)
-            test = Split("test", folder.images, folder.images.test.nonzero()[:, 0])
+        happened = what_happened(run)
+        test = Split("test", folder.images, folder.images.test.nonzero()[:, 0])
         trained = {name: tensor.cpu() for name, tensor in model.state_dict().items()}
         with run.adopted(model, head):
             correct = run.logits(model, test, "testing").argmax(1).cpu() == test.y
 
     recipe_record = asdict(recipe) | {"frozen": list(recipe.frozen)}
-    step = Step(operation="train", method="train", settings=recipe_record, request=wanted, **what_happened(run))
+    step = Step(operation="train", method="train", settings=recipe_record, request=wanted, **happened)
     if run.ranks.first:
         store.write(output, trained, record.after(step), force=options.force)
         state.remove()

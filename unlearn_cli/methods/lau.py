@@ -12,7 +12,7 @@ scale: lr=0.01 step=0.4 radius=1). An image already forgotten keeps its own pred
 from typing import Annotated, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from unlearn_cli.data.splits import Splits
 from unlearn_cli.engine.run import Run
@@ -40,7 +40,7 @@ def lau(
     step: Annotated[float, setting("size of one attack step", gt=0)] = 1.0,
     radius: Annotated[float, setting("how far the attack may go, L-infinity", gt=0)] = 2.5,
     attack_steps: Annotated[int, setting("attack steps per epoch", ge=1)] = 10,
-    attack_fallback: Annotated[Literal["none", "runner_up"], setting("where the attack fails: its result, or the next class")] = "none",
+    attack_fallback: Annotated[Literal["none", "runner_up"], setting("where the attack fails")] = "none",
     feature_min: Annotated[float | None, setting("smallest value of an attacked feature")] = None,
     pixel_step: Annotated[float, setting("step of attack=images, in [0, 1] pixels", gt=0, le=1)] = 2 / 255,
     pixel_radius: Annotated[float, setting("radius of attack=images, in [0, 1] pixels", gt=0, le=1)] = 8 / 255,
@@ -66,7 +66,8 @@ def lau(
         step, radius = step * unit, radius * unit
     model.eval()
     opt = run.optimizer(head, "sgd", lr=lr, momentum=momentum)
-    gone = torch.zeros(splits.classes, dtype=torch.bool, device=run.device).index_fill(0, torch.tensor(splits.forgotten), True)
+    gone = torch.zeros(splits.classes, dtype=torch.bool, device=run.device)
+    gone[list(splits.forgotten)] = True
 
     for epoch in range(epochs):
         teacher = run.teacher(head)
@@ -82,16 +83,30 @@ def lau(
         for b in run.batches(kept or forget, target, size=batch_size):
             with torch.no_grad():
                 x = b.x if cache else backbone(b.x)
-            logits, attacked = head(x), b.extra
-            goal = torch.where(gone[logits.argmax(1)][:, None], attacked, logits).detach()   # forgotten: its own prediction
-            hard = cross_entropy(logits, goal.argmax(1))
-            soft_goal = goal.softmax(1) if double_softmax else goal                         # Eq. 5
-            soft = kl((soft_goal / temperature).softmax(1), logits, temperature)            # Eq. 6
-            if reduction == "mean":
-                soft = soft / splits.classes
-            run.step(b.mean((1 - alpha) * hard + alpha * temperature**exponent * soft), opt)
+            loss = losses(head(x), b.extra, gone, alpha, temperature, exponent, double_softmax, reduction)
+            run.step(b.mean(loss), opt)
             if stop_check == "step" and forgotten():
                 return run.stop(f"every image forgotten, epoch {epoch + 1}")
         if stop_check == "epoch" and forgotten():
             return run.stop(f"every image forgotten, epoch {epoch + 1}")
     run.note(f"the budget of {epochs} epochs ended with {int(known(head, look(), splits.forgotten).sum())} images known")
+
+
+def losses(
+    logits: Tensor, attacked: Tensor, gone: Tensor, alpha: float, temperature: float, exponent: float = 2.0,
+    double_softmax: bool = True, reduction: str = "batchmean",
+) -> Tensor:  # fmt: skip
+    """(n,) loss per image, Eq. 4-7.
+
+    Args:
+        logits: (n, C) of the student.
+        attacked: (n, C), the teacher's at the attacked features.
+        gone: (C,) bool, the classes to forget.
+    """
+    goal = torch.where(gone[logits.argmax(1)][:, None], attacked, logits).detach()   # forgotten: its own prediction
+    hard = cross_entropy(logits, goal.argmax(1))
+    soft_goal = goal.softmax(1) if double_softmax else goal                         # Eq. 5
+    soft = kl((soft_goal / temperature).softmax(1), logits, temperature)            # Eq. 6
+    if reduction == "mean":
+        soft = soft / logits.shape[1]
+    return (1 - alpha) * hard + alpha * temperature**exponent * soft

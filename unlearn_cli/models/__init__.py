@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
     from unlearn_cli.models.recipes import Recipe
 
+SMALLEST = 28
+"""Side in pixels of the smallest images; in smaller ones the networks have nothing left to pool."""
+
 
 def names() -> list[str]:
     """Every architecture, found by its file; nothing is imported."""

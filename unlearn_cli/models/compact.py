@@ -24,7 +24,7 @@ RECIPE = Recipe(
     end=0.07,
     lookahead_every=5,
     flip="alternating",
-    frozen=("whiten.weight",),
+    frozen=("whiten.weight", "whiten.bias"),
 )
 FEATURE_SCALE = 1 / 9  # keeps the first logits small without shrinking the head's own weights
 

@@ -13,6 +13,10 @@ def find_head(model: nn.Module, classes: int, name: str | None = None) -> str:
         if name not in linear:
             hint = did_you_mean(name, linear) or "linear layers: " + ", ".join(linear)
             raise UnlearnError(f"the network has no linear layer called '{name}'.", hint)
+        if (outputs := linear[name].out_features) != classes:
+            raise UnlearnError(
+                f"the layer '{name}' has {outputs} outputs for {classes} classes.", "name the right layer with --head."
+            )
         return name
     fitting = [key for key, module in linear.items() if module.out_features == classes]
     if not fitting:

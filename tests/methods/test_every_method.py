@@ -1,0 +1,221 @@
+"""What holds for every method, tomorrow's included."""
+
+import shutil
+
+import pytest
+import torch
+from toys import Toy
+
+from unlearn_cli import methods
+from unlearn_cli.checkpoints import store
+from unlearn_cli.data.splits import ALL, Request, split
+from unlearn_cli.engine.run import Run
+from unlearn_cli.errors import UnlearnError
+
+every_method = pytest.mark.parametrize("name", methods.names())
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.fixture(scope="session")
+def sparse(shipped, tmp_path_factory):
+    """Six training and two test images of each digit, but of the 3 a single training image and no test image."""
+    folder = tmp_path_factory.mktemp("sparse")
+    for part, count in (("train", 6), ("test", 2)):
+        for name in "0123456789":
+            few = {"train": 1, "test": 0}[part] if name == "3" else count
+            for path in sorted((shipped / "digits" / part / name).iterdir())[:few]:
+                (folder / part / name).mkdir(parents=True, exist_ok=True)
+                shutil.copy(path, folder / part / name)
+    return folder
+
+
+def request_for(name):
+    """Of a kind that the method defines."""
+    return Request(("3",)) if "class" in methods.get(name).scope else Request(instances=("train/3/0003.png",))
+
+
+# the declaration
+
+
+@every_method
+def test_it_says_what_it_does_and_where_it_comes_from(name):
+    method = methods.get(name)
+    assert method.title
+    assert method.paper
+    assert len(method.summary) > 20
+    assert len(method.notes) > 100
+    assert set(method.scope) <= {"class", "classes", "instances"}
+    assert method.scope
+    assert set(method.reads) <= {"forget", "retain", "train", "selection"}
+    assert set(method.also_reads) <= set(method.settings)
+
+
+@every_method
+def test_every_setting_has_help_a_range_and_a_default_within_it(name):
+    for setting in methods.get(name).settings.values():
+        assert setting.help, setting.name
+        assert setting.range, setting.name
+        assert setting.parse(setting.default) == setting.default, setting.name
+        assert setting.parse(str(setting.default)) == setting.default, setting.name
+
+
+@every_method
+@pytest.mark.parametrize("classes", [0, 1, 2])
+def test_a_scope_that_it_does_not_define_is_refused(name, classes):
+    method = methods.get(name)
+    if ("instances", "class", "classes")[classes] in method.scope:
+        method.check_scope(classes)
+    else:
+        with pytest.raises(UnlearnError, match="is not defined for"):
+            method.check_scope(classes)
+
+
+# the result
+
+
+@every_method
+def test_the_same_seed_gives_the_same_tensors(name, toy):
+    request = request_for(name)
+    assert same(toy.forget(name, request, seed=3).tensors, toy.forget(name, request, seed=3).tensors)
+
+
+@every_method
+def test_another_seed_gives_other_tensors_where_images_are_read(name, toy):
+    request = request_for(name)
+    a, b = toy.forget(name, request, seed=0), toy.forget(name, request, seed=1)
+    assert same(a.tensors, b.tensors) == (not a.run.images_read)
+
+
+@every_method
+def test_something_is_forgotten(name, toy):
+    assert not same(toy.forget(name, request_for(name)).tensors, toy.weights)
+
+
+@every_method
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_it_works_from_other_types_and_keeps_them(name, dtype, toy, tmp_path, shipped):
+    found = store.read(str(toy.checkpoint))
+    cast = {k: t.to(dtype) if t.is_floating_point() else t for k, t in found.tensors.items()}
+    store.write(str(tmp_path / "cast.safetensors"), cast, found.record)
+    made = Toy(tmp_path / "cast.safetensors", shipped / "digits").forget(name, request_for(name))
+    assert {k: t.dtype for k, t in made.tensors.items()} == {k: t.dtype for k, t in cast.items()}
+    assert {k: t.shape for k, t in made.tensors.items()} == {k: t.shape for k, t in cast.items()}
+
+
+@every_method
+@pytest.mark.parametrize("precision", ["bfloat16", "float64"])
+def test_it_runs_in_other_precisions(name, precision, toy):
+    made = toy.forget(name, request_for(name), precision=precision)
+    assert {t.dtype for t in made.tensors.values()} == {torch.float32, torch.int64}
+
+
+@every_method
+def test_one_image_of_a_class_without_test_images_can_be_forgotten(name, toy, sparse):
+    made = Toy(toy.checkpoint, sparse).forget(name, Request(("3",)) if "class" in methods.get(name).scope else request_for(name))
+    assert all(t.isfinite().all() for t in made.tensors.values())
+
+
+@every_method
+@pytest.mark.parametrize("size", [1, 53])
+def test_the_size_of_a_batch_may_be_one_or_leave_a_rest(name, size, toy, sparse):
+    if "batch_size" in methods.get(name).settings:
+        Toy(toy.checkpoint, sparse).forget(name, request_for(name), batch_size=size)
+
+
+@every_method
+def test_several_classes_can_be_forgotten_at_once_where_it_says_so(name, toy, sparse):
+    if "classes" in methods.get(name).scope:
+        made = Toy(toy.checkpoint, sparse).forget(name, Request(("3", "5")))
+        assert not same(made.tensors, toy.weights)
+
+
+# what it may touch
+
+
+@every_method
+def test_it_reads_only_the_splits_that_it_declares(name, toy):
+    method = methods.get(name)
+    assert set(toy.forget(name, request_for(name)).run.images_read) <= set(method.reads)
+
+
+@every_method
+def test_a_setting_that_opens_another_split_lets_it_be_read(name, toy):
+    for setting, opened in methods.get(name).also_reads.items():
+        assert opened in toy.forget(name, request_for(name), **{setting: True}).run.images_read
+
+
+@every_method
+def test_splits_that_it_does_not_declare_cannot_be_had(name, toy):
+    method = methods.get(name)
+    splits = split(toy.load().folder, request_for(name), reads=method.reads_with(method.parse({})))
+    for other in set(ALL) - set(splits.reads):
+        with pytest.raises(UnlearnError, match="declares that it reads only"):
+            getattr(splits, other)
+
+
+@every_method
+def test_the_input_file_and_the_tensors_read_from_it_stay_as_they_are(name, toy):
+    before = toy.checkpoint.read_bytes(), store.read(str(toy.checkpoint)).digest
+    made = toy.forget(name, request_for(name))
+    assert (toy.checkpoint.read_bytes(), store.digest(made.loaded.checkpoint.tensors)) == before
+
+
+@every_method
+def test_counts_stay_counts_where_no_batchnorm_was_trained(name, toy):
+    made = toy.forget(name, request_for(name))
+    for key, tensor in toy.weights.items():
+        if not tensor.is_floating_point():
+            assert made.tensors[key].dtype == tensor.dtype
+
+
+@every_method
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_model_comes_back_as_it_went_in(name, precision, toy):
+    loaded, method = toy.load(), methods.get(name)
+    frozen = next(iter(loaded.model.parameters())).requires_grad_(False)
+    modes = {key: module.training for key, module in loaded.model.named_modules()}
+    from unlearn_cli.engine.run import Options
+
+    run = loaded.run(Options(device="cpu", precision=precision))
+    values = method.parse({"epochs": 1} if "epochs" in method.settings else {})
+    with run.adopted(loaded.model, loaded.head) as model:
+        method.function(run, model, split(loaded.folder, request_for(name), reads=method.reads_with(values)), **values)
+    assert not frozen.requires_grad
+    assert all(p.requires_grad for p in loaded.model.parameters() if p is not frozen)
+    assert all(p.grad is None for p in loaded.model.parameters())
+    assert {key: module.training for key, module in loaded.model.named_modules()} == modes
+    assert not any("forward" in vars(module) for module in loaded.model.modules())
+    assert not any(module._forward_pre_hooks or module._forward_hooks for module in loaded.model.modules())
+
+
+@every_method
+def test_global_state_stays_as_it_is(name, toy):
+    def state():
+        cudnn = torch.backends.cudnn
+        return (
+            torch.get_rng_state().tolist(),
+            torch.get_default_dtype(),
+            cudnn.deterministic,
+            cudnn.benchmark,
+            torch.is_grad_enabled(),
+        )
+
+    before = state()
+    toy.forget(name, request_for(name))
+    assert state() == before
+
+
+@every_method
+def test_a_loss_that_is_not_finite_stops_it(name, toy, monkeypatch):
+    step = Run.step
+
+    def poisoned(self, loss, *arguments, **more):
+        return step(self, loss * float("nan"), *arguments, **more)
+
+    monkeypatch.setattr(Run, "step", poisoned)
+    if methods.get(name).reads:
+        with pytest.raises(UnlearnError, match="no longer finite"):
+            toy.forget(name, request_for(name))
