@@ -12,6 +12,9 @@ from pydantic.fields import FieldInfo
 
 from unlearn_cli.errors import UnlearnError, did_you_mean
 
+LARGEST = 1e30
+"""Of any setting: beyond it products leave float32."""
+
 
 def setting(help: str, **limits: Any) -> FieldInfo:
     """The meaning of a setting and its range (ge, gt, le, lt), for the annotation of a parameter."""
@@ -64,6 +67,8 @@ class Setting:
             raise UnlearnError(f"{self.name}={value} is not allowed.", f"allowed: {self.range}{default}.") from None
         if isinstance(parsed, float) and parsed - parsed != 0:
             raise UnlearnError(f"{self.name}={value} is not finite.", f"allowed: {self.range}.")
+        if isinstance(parsed, float) and abs(parsed) > LARGEST:
+            raise UnlearnError(f"{self.name}={value} is too large to compute with.", f"allowed: {self.range}, up to {LARGEST:g}.")
         return parsed
 
 

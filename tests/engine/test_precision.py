@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from unlearn_cli.engine.precision import find_device, find_precision, restore_forward, run_in
+from unlearn_cli.engine.precision import LossScale, find_device, find_precision, restore_forward, run_in
 from unlearn_cli.errors import UnlearnError
 
 CPU = torch.device("cpu")
@@ -73,3 +73,21 @@ def test_full_precision_replaces_nothing_and_half_can_be_undone():
     run_in(model, model[1], torch.bfloat16)
     restore_forward(model)
     assert torch.equal(model(x), plain)
+
+
+def test_the_loss_scale_gives_back_gradients_and_shrinks_when_they_overflow():
+    scale = LossScale()
+    grads = [torch.tensor([3.0]) * scale.value, torch.tensor([[1e-9]]) * scale.value]
+    assert scale.unscale_(grads)
+    torch.testing.assert_close(grads, [torch.tensor([3.0]), torch.tensor([[1e-9]])])
+    before = scale.value
+    assert not scale.unscale_([torch.tensor([float("inf")])])
+    assert scale.value == before / 2
+
+
+def test_the_loss_scale_grows_after_enough_good_steps():
+    scale = LossScale()
+    before = scale.value
+    for _ in range(LossScale.GROW):
+        assert scale.unscale_([torch.ones(1)])
+    assert scale.value == 2 * before

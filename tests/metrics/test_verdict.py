@@ -104,9 +104,9 @@ def test_a_limit_relative_to_the_original_reckons_as_people_do():
     assert found.exit_code == 0
 
 
-def test_what_cannot_be_measured_is_not_met():
+def test_what_cannot_be_measured_is_no_answer_and_a_limit_not_met_outweighs_it():
     found = verdict("forget_accuracy<=0.1", forget_accuracy=Measure(None, "there are no images to forget"))
-    assert found.exit_code == 1
+    assert found.exit_code == 2
     assert found.limits[0].outcome == "not measurable"
     assert found.verdict == (
         "Not shown: forget_accuracy could not be judged: there are no images to forget (1 of 1 limit not met)."
@@ -133,7 +133,7 @@ def test_a_reference_that_could_not_be_measured_is_not_met_either():
 def test_a_measurement_that_reached_its_cap_decides_only_what_it_can(limit, outcome):
     found = verdict(limit, relearn_epochs=Measure(100.0, more_than=True))
     assert found.limits[0].outcome == outcome
-    assert found.exit_code == (outcome != "pass")
+    assert found.exit_code == {"pass": 0, "fail": 1, "not measurable": 2}[outcome]
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])

@@ -47,6 +47,8 @@ class RequestRecord(Part):
     def asks_for_one_kind(self):
         if bool(self.classes) == (self.instances_count > 0):
             raise ValueError("a request names classes or images, one of the two")
+        if self.instances is not None and len(self.instances) != self.instances_count:
+            raise ValueError("instances_count is not the length of instances")
         return self
 
 

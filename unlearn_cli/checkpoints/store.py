@@ -89,7 +89,11 @@ def _read(path: Path, shown: str, place: Path | None) -> Checkpoint:
     if not tensors:
         raise UnlearnError(f"{shown} holds no tensors.", "give the checkpoint of a trained model.")
     for key, tensor in tensors.items():
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+        try:
+            finite = not tensor.is_floating_point() or bool(torch.isfinite(tensor).all())
+        except NotImplementedError:  # packed formats of less than a byte
+            raise UnlearnError(f"{shown}: the tensor {key} holds {tensor.dtype}.", "save it as float32 or bfloat16.") from None
+        if not finite:
             raise UnlearnError(f"{shown}: the tensor {key} has values that are not finite.", "the training diverged.")
     record = from_json(metadata[KEY], shown) if KEY in metadata else None
     return Checkpoint(tensors, record, digest(tensors), place)
@@ -108,6 +112,8 @@ def claim(name: str, *, force: bool, inputs: tuple[str, ...] = ()) -> str:
         raise UnlearnError(f"{name} is a folder.", "give --output a file name.")
     if any(given != PIPE and path.exists() and os.path.exists(given) and path.samefile(given) for given in inputs):
         raise UnlearnError(f"{name} is the input.", "pass another --output: an input is never written over.")
+    if path.exists() and not path.is_file():
+        raise UnlearnError(f"{name} is a device or a pipe, not a file.", "pass another --output; - is standard output.")
     if os.path.lexists(path) and not force:
         raise UnlearnError(f"{name} already exists.", "pass another --output, or --force to replace it.")
     if not path.parent.is_dir():

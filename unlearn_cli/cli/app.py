@@ -66,6 +66,9 @@ def run(arguments: list[str]) -> int:
     except BrokenPipeError:
         sys.stdout = None
         return 0
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        console.error(f"{place}{(error.strerror or str(error)).lower()}.", "check the path, its permissions and the free space.")
     except Exception as error:
         console.error(f"this is our mistake: {type(error).__name__}: {error}", "run it with UNLEARN_TRACEBACK=1 and report it.")
         if os.environ.get("UNLEARN_TRACEBACK"):

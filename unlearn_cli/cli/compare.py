@@ -4,6 +4,7 @@ from typing import Annotated
 
 from unlearn_cli.cli import options as o
 from unlearn_cli.cli import run
+from unlearn_cli.errors import UnlearnError
 
 Methods = Annotated[
     str | None,
@@ -42,13 +43,18 @@ def compare(
 
     Example: unlearn compare model.safetensors --class 3 --methods lau,mask,fine-tune --seeds 3
     """
+    names = [name.strip() for name in (methods or "").split(",") if name.strip()]
+    if methods is not None and not names:
+        raise UnlearnError(f"--methods '{methods}' names no method.", "write it as --methods lau,mask.")
+    if seeds > 1 and not names:
+        raise UnlearnError("--seeds repeats methods, and none is named.", "add --methods lau,mask.")
     with run.options(device, precision, seed, False, cache_limit, quiet) as options:
         from unlearn_cli import jobs
         from unlearn_cli.settings import from_text
 
         report = jobs.compare(
             checkpoints,
-            run_methods=[name.strip() for name in (methods or "").split(",") if name.strip()],
+            run_methods=names,
             seeds=seeds,
             references=reference or (),
             request=run.request(classes, instances),

@@ -47,11 +47,13 @@ def _as_option(value: Any, option, path: str, key: str) -> Any:
         if key != "set":
             raise UnlearnError(f"{path}: {key} cannot be a mapping.", "only `set` is one.")
         return [f"{name}={_text(v)}" for name, v in value.items()]
+    if value is None:
+        return None
     if option.multiple:
         return [_text(v) for v in (value if isinstance(value, list) else [value])]
     if isinstance(value, list):
         raise UnlearnError(f"{path}: {key} takes one value, not a list.", "write one value.")
-    return value if isinstance(value, bool) or value is None else _text(value)
+    return value if isinstance(value, bool) else _text(value)
 
 
 def _text(value: Any) -> str:

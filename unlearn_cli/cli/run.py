@@ -20,9 +20,12 @@ def options(device: str, precision: str, seed: int, force: bool, cache_limit: st
     console.be_quiet(quiet or os.environ.get("RANK", "0") != "0")
 
     from unlearn_cli.engine.memory import keep_freed_memory
+    from unlearn_cli.engine.precision import find_device, find_precision
     from unlearn_cli.jobs import Options
 
     keep_freed_memory()
+    place = find_device(device, int(os.environ["LOCAL_RANK"]) if "LOCAL_RANK" in os.environ else None)
+    find_precision(precision, place)  # both before any image is read
     with console.progress() as progress:
         yield Options(device, precision, seed, force, in_bytes(cache_limit), progress)
 
@@ -44,7 +47,7 @@ def request(classes: list[str] | None, instances: str | None):
     from unlearn_cli.jobs.requests import read_list
 
     if classes and instances:
-        raise UnlearnError("--class and --instances exclude each other.", "forget one, then the other.")
+        raise UnlearnError("classes and a list of images exclude each other.", "ask for one, then for the other.")
     return Request(tuple(classes or ()), read_list(instances) if instances else ())
 
 

@@ -1,6 +1,7 @@
 """From uint8 images to what a network eats: random translation and flips, then normalisation, on the images' device."""
 
 from collections.abc import Sequence
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -25,6 +26,8 @@ def augment(x: Tensor, shift_rows: Tensor, shift_cols: Tensor, flip: Tensor, pad
     x0 x1 .. xW-1 xW-2 .. x1 x0 ..; so one index_select over overlapping runs does translation and flip at once.
     """
     b, height, width, channels = x.shape
+    if b == 0:  # a process's share of a small batch
+        return x
     mirrored = x.flip(2)
     left, right = mirrored[:, :, width - 1 - padding : width - 1], x[:, :, 1 : 1 + padding]
     rows = torch.cat([left, x, mirrored[:, :, 1:], right], 2)
@@ -68,9 +71,15 @@ def _bit(index: Tensor) -> Tensor:
 
 def normalise(x: Tensor, mean: Sequence[float], std: Sequence[float], dtype: torch.dtype = torch.float32) -> Tensor:
     """(x / 255 - mean) / std of (B, H, W, C) uint8 as (B, C, H, W) in channels-last strides; computed in float32."""
-    scale = torch.tensor([1 / (255 * s) for s in std], device=x.device)
-    offset = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)], device=x.device)
+    scale, offset = _scale_and_offset(tuple(mean), tuple(std), x.device)
     return torch.addcmul(offset, x.float(), scale).to(dtype).permute(0, 3, 1, 2)
+
+
+@cache
+def _scale_and_offset(mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> tuple[Tensor, Tensor]:
+    """On the device once: a copy per batch would wait for it."""
+    scale = torch.tensor([1 / (255 * s) for s in std], device=device)
+    return scale, torch.tensor([-m / s for m, s in zip(mean, std, strict=True)], device=device)
 
 
 def statistics(images: Images, index: Tensor) -> tuple[list[float], list[float]]:

@@ -155,6 +155,11 @@ def _check_stray(prefix: str, files: list[os.DirEntry]) -> None:
 
 
 def _check_counts(root: str, counts: dict[str, int]) -> None:
+    for name in counts:
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise UnlearnError(f"the class folder {name!r} has a name that is not UTF-8.", "rename the folder.") from None
     if not any(counts.values()):
         raise UnlearnError(
             f"{root} holds no images.", "pass the folder that holds train/ and test/, or one folder per class."

@@ -39,9 +39,9 @@ class Split:
         """The labels, (n,) int64."""
         return self.images.labels[self.index]
 
-    def subset(self, mask: Tensor) -> "Split":
-        """Those images where the (n,) bool mask is True."""
-        return replace(self, index=self.index[mask])
+    def subset(self, chosen: Tensor) -> "Split":
+        """Those images that an (n,) bool mask or int64 positions choose."""
+        return replace(self, index=self.index[chosen])
 
 
 class Splits:

@@ -45,9 +45,11 @@ def find_precision(name: str, device: torch.device) -> torch.dtype:
     if name != "auto":
         if name == "float16" and device.type == "cpu":
             raise UnlearnError("float16 is not for the CPU.", "pass --precision bfloat16, float32, or auto.")
+        if name == "float64" and device.type == "mps":
+            raise UnlearnError("float64 is not for mps.", "pass --device cpu, or --precision float32.")
         return PRECISIONS[name]
     fast = {
-        "cpu": lambda: torch.backends.mkldnn.is_available() and torch.cpu._is_amx_tile_supported(),
+        "cpu": lambda: torch.backends.mkldnn.is_available() and getattr(torch.cpu, "_is_amx_tile_supported", bool)(),
         "cuda": lambda: torch.cuda.get_device_capability(device) >= (8, 0),
         "mps": lambda: False,
     }
@@ -74,6 +76,34 @@ def run_in(model: nn.Module, head: nn.Module, dtype: torch.dtype) -> None:
 
     model.forward = MethodType(autocast, model)
     head.forward = MethodType(in_full, head)
+
+
+class LossScale:
+    """Dynamic loss scaling, without which small gradients vanish in float16.
+
+    The loss is multiplied before the backward pass and the gradients divided after it. Gradients that overflow halve the
+    scale and their step is left out; GROW steps in a row without one double it.
+
+    Source: Micikevicius et al., "Mixed Precision Training", 2018, Sec. 3.2.
+    """
+
+    GROW = 2000
+    SMALLEST = 1.0
+
+    def __init__(self):
+        self.value = 2.0**16
+        self.good = 0
+
+    def unscale_(self, grads: list[Tensor]) -> bool:
+        """Divide gradients by the scale in place; False when they overflowed and the step has to be left out."""
+        torch._foreach_mul_(grads, 1 / self.value)
+        finite = bool(torch.stack([torch.isfinite(g).all() for g in grads]).all())
+        self.good = self.good + 1 if finite else 0
+        if not finite:
+            self.value = max(self.value / 2, self.SMALLEST)
+        elif self.good % self.GROW == 0:
+            self.value *= 2
+        return finite
 
 
 def restore_forward(model: nn.Module) -> None:

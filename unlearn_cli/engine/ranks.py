@@ -16,6 +16,8 @@ class Ranks:
         if self.world > 1:
             from torch import distributed
 
+            if device.type == "cuda":
+                torch.cuda.set_device(device)
             if not distributed.is_initialized():
                 distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
 

@@ -44,6 +44,7 @@ def relearn_epochs(
         for b in run.batches(train.subset(drawn), size=batch_size):
             run.step(b.mean(cross_entropy(model(b.x), b.y)), opt)
             run.progress.advance(b.size, run.last_loss)
+        run.check_losses()
         curve.append(run.correct(model, held))
     run.progress.end()
     return (len(curve) - 1 if curve[-1] >= target else None), curve

@@ -16,7 +16,7 @@ from unlearn_cli.data import augment as pixels
 from unlearn_cli.data.splits import Split
 from unlearn_cli.engine import optim
 from unlearn_cli.engine.batches import Augmentation, Batch, Features, seeded
-from unlearn_cli.engine.precision import find_device, find_precision, restore_forward, run_in
+from unlearn_cli.engine.precision import LossScale, find_device, find_precision, restore_forward, run_in
 from unlearn_cli.engine.progress import Silent
 from unlearn_cli.engine.ranks import Ranks
 from unlearn_cli.errors import UnlearnError
@@ -37,6 +37,10 @@ class Options:
     force: bool = False
     cache_limit: int = 4 << 30
     progress: Silent = field(default_factory=Silent)
+
+    def __post_init__(self):
+        if not -(2**63) <= self.seed < 2**63:
+            raise UnlearnError(f"{self.seed} is no seed: it is too large.", "pass a whole number of at most 18 digits.")
 
 
 class Run:
@@ -60,6 +64,7 @@ class Run:
         local = os.environ.get("LOCAL_RANK")
         self.device = find_device(options.device, int(local) if local else None)
         self.precision = find_precision(options.precision, self.device)
+        self.scale = LossScale() if self.precision == torch.float16 else None
         self.dtype = torch.float64 if self.precision == torch.float64 else torch.float32
         self.ranks = Ranks(self.device)
         self.seed, self.progress = options.seed, options.progress
@@ -76,6 +81,7 @@ class Run:
         self._heads: dict[nn.Module, nn.Linear] = {}
         self._resident: dict[int, Tensor] = {}
         self._losses: list[Tensor] = []
+        self._watched = 0
         self._finite = math.nan
 
     # the model
@@ -85,7 +91,7 @@ class Run:
         """Bring a model to the device, precision and memory format of this run; give it back as it was."""
         training = {module: module.training for module in model.modules()}
         wanted = {p: p.requires_grad for p in model.parameters()}
-        dtype = next(model.parameters()).dtype
+        place, dtype = (getattr(next(model.parameters()), what) for what in ("device", "dtype"))
         self.take_in(model, head)
         try:
             yield model
@@ -97,7 +103,7 @@ class Run:
             for p, flag in wanted.items():
                 p.requires_grad_(flag)
                 p.grad = None
-            model.to(dtype)
+            model.to(place, dtype)
 
     def take_in(self, model: nn.Module, head: str) -> nn.Module:
         """`adopted` without the way back, for models that the run itself made."""
@@ -142,18 +148,19 @@ class Run:
             self.passes += 1
         else:
             order, draw = torch.arange(n), None
-        wholes = order.tensor_split(-(-n // size))
+        count = -(-n // size)
+        wholes = order.tensor_split(count)
         shares = [self.ranks.slice(len(whole)) for whole in wholes]
-        mine = [whole[share] for whole, share in zip(wholes, shares, strict=True)]
-        images = self._features(source, mine) if isinstance(source, Features) else self._pixels(source, mine)
+        placed = order.to(self.device).tensor_split(count)  # once per pass: a copy per batch would wait for the device
+        mine = [whole[share] for whole, share in zip(placed, shares, strict=True)]
+        images = (source.x[here] for here in mine) if isinstance(source, Features) else self._pixels(source, mine)
         labels = source.y.to(self.device)
-        for whole, share, index, x in zip(wholes, shares, mine, images, strict=True):
+        for whole, share, here, x in zip(wholes, shares, mine, images, strict=True):
             if not isinstance(source, Features):
                 self.images_read[source.name] += len(whole)
                 if augment and draw is not None:
                     x = self._augmented(x, whole, share, augment, draw, number)
                 x = pixels.normalise(x, self.mean, self.std, self.dtype)
-            here = index.to(self.device)
             yield Batch(x, labels[here], None if extra is None else extra[here], here, len(whole), share)
 
     def paired(self, forget: Split, retain: Split, *, size: int, augment: Augmentation | None = None):
@@ -170,27 +177,24 @@ class Run:
 
     def draw(self, batch: Batch, low: int, high: int) -> Tensor:
         """One integer from [low, high) per image, the same for an image whatever the number of processes; (n,)."""
-        return torch.randint(low, high, (batch.size,), generator=self.noise)[batch.share].to(self.device)
-
-    def _features(self, source: Features, mine: list[Tensor]) -> Iterator[Tensor]:
-        return (source.x[index.to(self.device)] for index in mine)
+        return torch.randint(low, high, (batch.size,), generator=self.noise)[batch.share].to(self.device, non_blocking=True)
 
     def _pixels(self, split: Split, mine: list[Tensor]) -> Iterator[Tensor]:
         """uint8 (n, H, W, C) batches on the device; off the CPU the decoded images are moved there once."""
         store = split.images
         if store.pixels is None or self.device.type == "cpu":
-            chosen = store.stream(split.index[index] for index in mine)
+            chosen = store.stream(split.index[here.cpu()] for here in mine)  # on the CPU already, or bound by decoding
             return (x.to(self.device, non_blocking=True) for x in chosen)
         if id(store) not in self._resident:
             self._resident[id(store)] = store.pixels.to(self.device)
         there, rows = self._resident[id(store)], split.index.to(self.device)
-        return (there[rows[index.to(self.device)]] for index in mine)
+        return (there[rows[here]] for here in mine)
 
     def _augmented(self, x: Tensor, whole: Tensor, share: slice, how: Augmentation, draw: torch.Generator, number: int) -> Tensor:
         rows, columns, flips = pixels.draws(
             draw, len(whole), padding=how.padding, flip_mode=how.flip, epoch=number, index=whole
         )
-        there = [t[share].to(self.device) for t in (rows, columns, flips)]
+        there = [t[share].to(self.device, non_blocking=True) for t in (rows, columns, flips)]
         return pixels.augment(x, *there, how.padding)
 
     def sample(self, split: Split, share: float) -> Split:
@@ -210,13 +214,15 @@ class Run:
             clip: largest norm of the whole gradient; larger ones are scaled down to it.
         """
         opt.zero_grad()
-        loss.backward()
+        (loss if self.scale is None else loss * self.scale.value).backward()
         total = loss.detach().clone()
         if self.ranks.world > 1:
             total = self._sum_gradients(opt, total)
         self._watch(total)
+        grads = [p.grad for p in opt.params if p.grad is not None]
+        if self.scale is not None and not self.scale.unscale_(grads):
+            return
         if clip is not None:
-            grads = [p.grad for p in opt.params if p.grad is not None]
             norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in grads]))
             torch._foreach_mul_(grads, (clip / norm.clamp(min=1e-12)).clamp(max=1.0))
         opt.step(lr)
@@ -234,16 +240,17 @@ class Run:
 
     def _watch(self, loss: Tensor) -> None:
         self._losses.append(loss)
+        self._watched += 1
         if self.device.type == "cpu" or len(self._losses) == LOOK:
             self.check_losses()
 
     def check_losses(self) -> None:
         """Stop the run if a loss since the last look was not finite."""
         seen, self._losses = torch.stack(self._losses).tolist() if self._losses else [], []
-        for value in seen:
+        for number, value in enumerate(seen, self._watched - len(seen) + 1):
             if not math.isfinite(value):
                 raise UnlearnError(
-                    f"stopped at step {self.steps + 1}: the loss is no longer finite "
+                    f"stopped at step {number}: the loss is no longer finite "
                     f"(last finite value {self._finite:.4g}).",
                     "lower the learning rate (--set lr=...); nothing was written.",
                 )
@@ -327,12 +334,12 @@ class Run:
 
 
 @contextmanager
-def deterministic(seed: int) -> Iterator[None]:
+def deterministic(run: Run) -> Iterator[None]:
     """Same command, same tensors: seeded global generators and cuDNN's repeatable kernels, both left as found."""
     cudnn = torch.backends.cudnn
     flags = cudnn.deterministic, cudnn.benchmark
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    with torch.random.fork_rng([run.device] if run.device.type == "cuda" else []):
+        torch.manual_seed(run.seed)
         cudnn.deterministic, cudnn.benchmark = True, False
         try:
             yield

@@ -9,7 +9,7 @@ from unlearn_cli.checkpoints import store
 from unlearn_cli.checkpoints.record import Step
 from unlearn_cli.data.splits import Request
 from unlearn_cli.engine.run import Options
-from unlearn_cli.errors import UnlearnError
+from unlearn_cli.errors import UnlearnError, did_you_mean
 from unlearn_cli.jobs import requests
 from unlearn_cli.jobs.evaluate import ELSEWHERE, Case, measures, open_case, read
 from unlearn_cli.jobs.forget import unlearn, what_happened
@@ -32,14 +32,15 @@ def compare(
     """One table over CHECKPOINTS; each is original, reference or unlearned by its own lineage.
 
     Args:
-        run_methods: instead, run these on the one checkpoint given, each with seeds 0 .. `seeds` - 1, and compare the
-            results (nothing is written).
+        run_methods: instead, run these on the one checkpoint given, each with `seeds` seeds from that of the options
+            on, and compare the results (nothing is written).
         references: further models trained without the forget set.
         settings: of the methods, `name` for all that have it or `method.name` for one.
     """
     if run_methods and len(checkpoints) != 1:
         raise UnlearnError("--methods runs on one checkpoint.", "give the original alone, and references with --reference.")
     chosen = {name: methods.get(name) for name in run_methods}
+    _check_meant(settings or {}, chosen)
     values = {name: method.parse(_own(method, settings or {})) for name, method in chosen.items()}
     first = load(checkpoints[0], plain, options)
     loaded = [first, *(load(name, plain, options, first) for name in checkpoints[1:])]
@@ -63,7 +64,7 @@ def compare(
     for name, method in chosen.items():
         wanted = requests.asked(request, first.record, first.folder)[0]
         tried = []
-        for seed in range(seeds):
+        for seed in range(options.seed, options.seed + seeds):
             model = _forgotten(first, method, values[name], wanted, replace(options, seed=seed), checkpoints[0], plain)
             tried.append(row(model, read(model, options), "unlearned").measures)
         rows.append(Row(name, "unlearned", _mean(tried)))
@@ -73,7 +74,7 @@ def compare(
         facts={"data": str(first.folder.root), "checkpoints": len(loaded)} | ({"seeds": seeds} if chosen else {}),
         columns=registry.columns(names, case.is_class),
         rows=sorted(rows, key=lambda r: ("original", "reference", "unlearned").index(r.role)),
-        notes=first.notes,
+        notes=[note for model in loaded for note in model.notes],
     )
 
 
@@ -82,6 +83,17 @@ def _own(method: methods.Method, settings: dict[str, Any]) -> dict[str, Any]:
     own = {k: v for k, v in settings.items() if k in method.settings}
     prefix = method.name.replace("-", "_") + "."
     return own | {k.removeprefix(prefix): v for k, v in settings.items() if k.startswith(prefix)}
+
+
+def _check_meant(settings: dict[str, Any], chosen: dict[str, methods.Method]) -> None:
+    """Refuse a setting that none of the chosen methods takes."""
+    known = [own for method in chosen.values() for name in method.settings
+             for own in (name, f"{method.name.replace('-', '_')}.{name}")]  # fmt: skip
+    prefixes = tuple(method.name.replace("-", "_") + "." for method in chosen.values())
+    for name in settings:
+        if name not in known and not name.startswith(prefixes):  # `lau.x` is for lau itself to refuse
+            hint = did_you_mean(name, known) or "`unlearn methods NAME` lists a method's settings."
+            raise UnlearnError(f"no method given with --methods has a setting called '{name}'.", hint)
 
 
 def _role(model: Loaded) -> str:

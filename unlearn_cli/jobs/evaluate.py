@@ -72,20 +72,21 @@ def evaluate(
 
     rows = [row(before, base, "original")] if before else []
     rows += [row(other, logits, "reference") for other, logits in zip(others, against, strict=True)]
-    mine = row(loaded, own, "unlearned")
+    changed = case.request is None or loaded.record.request == case.request
+    mine = row(loaded, own, "unlearned" if changed else "evaluated")
     judged = verdict.judge(
         limits, mine.measures, [r.measures for r in rows if r.role == "reference"],
         next((r.measures for r in rows if r.role == "original"), None),
     )  # fmt: skip
     return Report(
         command="evaluate",
-        title=f"{loaded.name}: forgot {requests.in_words(case.request)}",
+        title=f"{loaded.name}: {'forgot' if changed else 'what it knows of'} {requests.in_words(case.request)}",
         facts=facts(loaded, case, options),
         columns=registry.columns(names, case.is_class),
         rows=[*rows, mine],
         limits=judged.limits,
         verdict=judged.verdict,
-        notes=[note for model in [loaded, *others] for note in model.notes],
+        notes=[note for model in [loaded, *others, *([before] if before else [])] for note in model.notes],
         exit_code=judged.exit_code,
     )
 
@@ -102,8 +103,8 @@ def open_case(loaded: Loaded, given: Request) -> Case:
 
 
 def read(model: Loaded, options: Options) -> Tensor:
-    """All logits of a model, from the cache where they were read before."""
-    return readout(model.run(options), model.model, model.head, model.folder, model.checkpoint.digest, model.name)
+    """All logits of a model, without a pass where its backbone has read these images before."""
+    return readout(model.run(options), model.model, model.head, model.folder, model.checkpoint.tensors, model.name)
 
 
 def measures(

@@ -66,7 +66,7 @@ def unlearn(loaded: Loaded, chosen: methods.Method, values: dict[str, Any], requ
     """Run a method on a loaded model: the run, and the tensors in the types in which they came."""
     splits = split(loaded.folder, request, reads=chosen.reads_with(values))
     run = loaded.run(options)
-    with deterministic(options.seed), run.adopted(loaded.model, loaded.head) as model, run.timed():
+    with deterministic(run), run.adopted(loaded.model, loaded.head) as model, run.timed():
         chosen.function(run, model, splits, **values)
     return run, in_own_types(loaded)
 

@@ -61,8 +61,8 @@ class Loaded:
         default = models.recipe(self.record.architecture)
         for step in self.record.lineage:
             if step.operation == "train":
-                known = {k: v for k, v in step.settings.items() if k in vars(default)}
-                return replace(default, **{k: tuple(v) if isinstance(v, list) else v for k, v in known.items()})
+                known = models.recipe_settings()
+                return replace(default, **parse(known, {k: v for k, v in step.settings.items() if k in known}, "the recipe"))
         return default
 
     def run(self, options: Options) -> Run:
@@ -87,7 +87,10 @@ def load(name: str, plain: Plain, options: Options, beside: Loaded | None = None
         if beside:
             folder = _folder_beside(record, name, beside, options)
         else:
-            folder = _folder_of(record, checkpoint.path, plain, notes, options)
+            folder = _folder_of(record, checkpoint.path, plain, options)
+            if unused := [f"--{o}" for o in ("arch", "size", "mean", "std") if getattr(plain, o) is not None]:
+                notes.append(f"{', '.join(unused)} not used: {name} has a record that says it")
+        notes += _changed(record, name, folder)
     folder = _in_head_order(folder, record, name)
     model = _network(record, checkpoint, name)
     return Loaded(checkpoint, record, model, find_head(model, len(record.classes), plain.head or record.head), folder, notes)
@@ -170,7 +173,7 @@ def _network(record: Record, checkpoint: Checkpoint, name: str) -> nn.Module:
     return model.eval()
 
 
-def _folder_of(record: Record, path: Path | None, plain: Plain, notes: list[str], options: Options) -> Folder:
+def _folder_of(record: Record, path: Path | None, plain: Plain, options: Options) -> Folder:
     data = record.data
     if plain.data is None and data is None:
         raise UnlearnError("the checkpoint names no data folder.", "pass --data DIR.")
@@ -178,14 +181,19 @@ def _folder_of(record: Record, path: Path | None, plain: Plain, notes: list[str]
     if plain.data is None and not root.is_dir():
         raise UnlearnError(f"the checkpoint's data folder {root} is not there.", "pass --data DIR.")
     fraction = data.test_fraction if data else plain.test_fraction
-    folder = open_images(str(root), options, size=record.size, channels=record.channels, test_fraction=fraction)
-    if data and folder.fingerprint != data.fingerprint:
-        notes.append(
-            f"the images in {root} are not those the model was trained on "
-            f"({int((~folder.images.test).sum())} train and {int(folder.images.test.sum())} test images now, "
-            f"{data.train} and {data.test} then; fingerprint {folder.fingerprint[:12]}, was {data.fingerprint[:12]})"
-        )
-    return folder
+    return open_images(str(root), options, size=record.size, channels=record.channels, test_fraction=fraction)
+
+
+def _changed(record: Record, name: str, folder: Folder) -> list[str]:
+    """A note when the images are not those that the checkpoint was trained on."""
+    data, test = record.data, int(folder.images.test.sum())
+    if data is None or data.fingerprint == folder.fingerprint:
+        return []
+    now, then = f"{len(folder.images) - test} train and {test} test images", f"{data.train} and {data.test}"
+    return [
+        f"the images in {folder.root} are not those that {name} was trained on ({now}, {then} then; "
+        f"fingerprint {folder.fingerprint[:12]}, was {data.fingerprint[:12]})"
+    ]
 
 
 def _folder_of_plain(name: str, plain: Plain, options: Options) -> Folder:

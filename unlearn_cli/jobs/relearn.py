@@ -51,7 +51,7 @@ def relearn(
     rows = [Row(before.name, "original", {"relearn_epochs": Measure(0.0, detail={"accuracy": target / len(held)})})]
     for model, role in [*((load(name, plain, options, loaded), "reference") for name in references), (loaded, "unlearned")]:
         run = model.run(options)
-        with deterministic(options.seed), run.adopted(model.model, model.head) as network:
+        with deterministic(run), run.adopted(model.model, model.head) as network:
             epochs, curve = relearn_epochs(run, network, splits.train, held, target, **values)
         detail = {"accuracy_before": curve[0] / len(held), "accuracy_after": curve[-1] / len(held)}
         rows.append(Row(model.name, role, {"relearn_epochs": _measure(epochs, values["cap"], detail)}))

@@ -60,10 +60,10 @@ def train(
     mean, std = statistics(folder.images, used.index)
     path = None if output == store.PIPE else Path(output)
     record = describe(arch, arch_settings, folder, mean, std, test_fraction, path)
-    with deterministic(options.seed):
+    run = Run(options, mean, std)
+    with deterministic(run):
         model = fresh(arch, record, options.seed)
         head = find_head(model, len(folder.classes))
-        run = Run(options, mean, std)
         state = _State(output, arch, record.architecture_settings, recipe, folder.fingerprint, used, run)
         start = state.read() if resume else None
         with run.adopted(model, head), run.timed():

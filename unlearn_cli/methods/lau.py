@@ -3,10 +3,12 @@
     attack    l_adv = Proj(l + step·sign(∂CE(T(l), y)/∂l)), repeated      T: the head as the epoch began
     learn     (1-α)·CE(S(l), y_adv) + α·τ²·KL(σ(Z/τ) ‖ σ(S(l)/τ)),  Z = σ(T(l_adv))
 
-"Layer Attack Unlearning", AAAI 2024, Eq. 2-7. The paper leaves radius, epochs and batch open, and its rates are in
-feature units, which differ between networks; here lr is relative to the mean squared norm of the features and step and
-radius to the median distance of a forget feature to the head's nearest boundary (units=absolute for the paper's own
-scale: lr=0.01 step=0.4 radius=1). An image already forgotten keeps its own prediction as its goal (Eq. 4).
+"Layer Attack Unlearning", AAAI 2024, Eq. 2-7. An image already forgotten keeps its own prediction as its goal (Eq. 4).
+Departures: the paper leaves radius, epochs and batch open, and its rates are in feature units, which differ between
+networks. Here lr is divided by 1 + E‖l‖², and step and radius are multiples of the median distance of the forget
+features to the head's nearest boundary (for the paper's own scale: units=absolute lr=0.01 step=0.4 radius=1). These
+defaults were chosen on Fashion-MNIST and on digits, with two architectures, and on nothing that is reported elsewhere.
+The loop stops at the step after which no forget image is given its class, which kept features make almost free.
 """
 
 from typing import Annotated, Literal
@@ -25,19 +27,19 @@ from unlearn_cli.ops.losses import cross_entropy, kl
 @method("Layer Attack Unlearning", paper="LAU, AAAI 2024", scope="class classes", reads="forget")
 def lau(
     run: Run, model: nn.Module, splits: Splits, *,
-    alpha: Annotated[float, setting("weight of distillation against the hard label", ge=0, le=1)] = 0.5,
+    alpha: Annotated[float, setting("weight of distillation against the hard label", ge=0, le=1)] = 0.6,
     temperature: Annotated[float, setting("softens both distributions", ge=1)] = 4.0,
     exponent: Annotated[float, setting("of the temperature before the distillation term", ge=0)] = 2.0,
     double_softmax: Annotated[bool, setting("targets pass two softmaxes, as in the paper, or one")] = True,
     reduction: Annotated[Literal["batchmean", "mean"], setting("mean also divides the KL by the classes")] = "batchmean",
     units: Annotated[Literal["relative", "absolute"], setting("of lr, step and radius: the network's own, or plain")] = "relative",
-    lr: Annotated[float, setting("SGD's step size", gt=0)] = 0.2,
+    lr: Annotated[float, setting("SGD's step size", gt=0)] = 1.0,
     momentum: Annotated[float, setting("SGD's momentum", ge=0, lt=1)] = 0.0,
     epochs: Annotated[int, setting("passes over the forget set, at most", ge=1)] = 30,
     batch_size: Annotated[int, setting("images per step", ge=1)] = 128,
     stop_check: Annotated[Literal["step", "epoch"], setting("when to look whether all is forgotten")] = "step",
     attack: Annotated[Literal["features", "images"], setting("attack the head alone, or the whole model")] = "features",
-    step: Annotated[float, setting("size of one attack step", gt=0)] = 1.0,
+    step: Annotated[float, setting("size of one attack step", gt=0)] = 1.25,
     radius: Annotated[float, setting("how far the attack may go, L-infinity", gt=0)] = 2.5,
     attack_steps: Annotated[int, setting("attack steps per epoch", ge=1)] = 10,
     attack_fallback: Annotated[Literal["none", "runner_up"], setting("where the attack fails")] = "none",

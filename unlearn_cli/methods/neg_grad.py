@@ -42,6 +42,6 @@ def neg_grad(
         logits, y = run.logits(model, splits.forget, "checking"), splits.forget.y.to(run.device)
         if cross_entropy(logits, y).mean() > guess:
             return run.stop(f"the forget loss passed {guess:.3f} nats, epoch {epoch + 1}")
-        if (logits.argmax(1) == y).double().mean() <= stop_accuracy:
+        if (logits.argmax(1) == y).float().mean() <= stop_accuracy:
             return run.stop(f"the forget accuracy reached {stop_accuracy:.4g}, epoch {epoch + 1}")
     run.note(f"the budget of {epochs} epochs ended before the forget loss passed {guess:.3f} nats")

@@ -36,7 +36,8 @@ class Column:
 
 @dataclass(frozen=True)
 class Row:
-    """The measures of one checkpoint; role is "original", "reference" or "unlearned"."""
+    """The measures of one checkpoint; role is "original", "reference" or "unlearned", or
+    "evaluated" for a model that is only asked about what others forgot."""
 
     label: str
     role: str
@@ -75,7 +76,7 @@ class Report:
     @property
     def evaluated(self) -> Row | None:
         """The one checkpoint the report is about; None when it compares several."""
-        unlearned = [row for row in self.rows if row.role == "unlearned"]
+        unlearned = [row for row in self.rows if row.role in ("unlearned", "evaluated")]
         candidates = unlearned or self.rows
         return candidates[0] if len(candidates) == 1 else None
 

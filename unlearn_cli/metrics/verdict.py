@@ -151,7 +151,9 @@ def judge(
     reference_measures: Sequence[dict[str, Measure]] = (),
     original_measures: dict[str, Measure] | None = None,
 ) -> Judgement:
-    """Judge each limit on the evaluated checkpoint's measures; a limit that cannot be measured is not met.
+    """Judge each limit on the evaluated checkpoint's measures.
+
+    The exit code is 1 when a limit was measured and not met, 2 when there is no answer because one could not be measured.
 
     Raises:
         UnlearnError: a measure is not finite, so there is no answer.
@@ -160,7 +162,8 @@ def judge(
     judged = [judge_one(limit, measures, models) for limit in limits]
     results = [limit for limit, _ in judged]
     failed = sum(limit.outcome != "pass" for limit in results)
-    return Judgement(results, line(judged, failed), 1 if failed else 0)
+    outcomes = {limit.outcome for limit in results}
+    return Judgement(results, line(judged, failed), 1 if "fail" in outcomes else 2 if "not measurable" in outcomes else 0)
 
 
 def judge_one(limit: Requirement, measures: dict[str, Measure], models: dict) -> tuple[Limit, float]:

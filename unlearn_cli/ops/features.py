@@ -46,6 +46,8 @@ class Backbone:
             raise UnlearnError("the head is not the last step of this network.", "name the right layer with --head.")
         features = reached[-1].to(self.head.weight.dtype)
         if not self.checked:
+            if not torch.isfinite(logits).all():
+                raise UnlearnError("the network's outputs are not finite.", "the checkpoint is damaged, or its training diverged.")
             if not torch.equal(self.head(features), logits):
                 raise UnlearnError("the head's output is not the network's.", "name the right layer with --head.")
             self.checked = True
