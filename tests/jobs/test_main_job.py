@@ -63,7 +63,7 @@ def test_the_output_remembers_where_it_came_from_and_what_was_done(unlearn, here
     assert trained == original.record.last
     assert (step.operation, step.method, step.request.classes) == ("forget", "lau", ["3"])
     assert (step.source.name, step.source.digest) == ("model.safetensors", original.digest)
-    assert (step.settings["epochs"], step.settings["alpha"], step.seed) == (31, 0.5, 5)
+    assert (step.settings["epochs"], step.settings["alpha"], step.seed) == (31, 0.6, 5)
     assert step.images_read == {"forget": 147}
     assert step.seconds > 0
     assert step.versions["torch"] == torch.__version__

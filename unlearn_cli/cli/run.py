@@ -4,9 +4,7 @@ import os
 import re
 from contextlib import contextmanager
 
-from unlearn_cli.errors import UnlearnError, did_you_mean
-
-PRECISIONS = ("auto", "float32", "bfloat16", "float16", "float64")
+from unlearn_cli.errors import UnlearnError
 
 
 @contextmanager
@@ -14,20 +12,17 @@ def options(device: str, precision: str, seed: int, force: bool, cache_limit: st
     """The engine's options for the length of a job, with progress on stderr."""
     from unlearn_cli.cli import console
 
-    if precision not in PRECISIONS:
-        hint = did_you_mean(precision, PRECISIONS) or f"use {', '.join(PRECISIONS)}."
-        raise UnlearnError(f"no precision called '{precision}'.", hint)
     console.be_quiet(quiet or os.environ.get("RANK", "0") != "0")
 
     from unlearn_cli.engine.memory import keep_freed_memory
-    from unlearn_cli.engine.precision import find_device, find_precision
+    from unlearn_cli.engine.precision import find_precision
     from unlearn_cli.jobs import Options
 
     keep_freed_memory()
-    place = find_device(device, int(os.environ["LOCAL_RANK"]) if "LOCAL_RANK" in os.environ else None)
-    find_precision(precision, place)  # both before any image is read
     with console.progress() as progress:
-        yield Options(device, precision, seed, force, in_bytes(cache_limit), progress)
+        chosen = Options(device, precision, seed, force, in_bytes(cache_limit), progress)
+        find_precision(precision, chosen.place())  # before any image is read
+        yield chosen
 
 
 def finish(report, json: bool) -> None:

@@ -5,7 +5,7 @@ from types import MethodType
 import torch
 from torch import Tensor, nn
 
-from unlearn_cli.errors import UnlearnError
+from unlearn_cli.errors import UnlearnError, did_you_mean
 
 PRECISIONS = {
     "float64": torch.float64,
@@ -42,6 +42,10 @@ def find_precision(name: str, device: torch.device) -> torch.dtype:
 
     On CPUs that is those with AMX tiles; with AVX-512's bfloat16 instructions alone it is 0.6 to 0.7 times as fast.
     """
+    if name != "auto" and name not in PRECISIONS:
+        known = ["auto", *PRECISIONS]
+        hint = did_you_mean(name, known) or f"use {', '.join(known)}."
+        raise UnlearnError(f"no precision called '{name}'.", hint)
     if name != "auto":
         if name == "float16" and device.type == "cpu":
             raise UnlearnError("float16 is not for the CPU.", "pass --precision bfloat16, float32, or auto.")

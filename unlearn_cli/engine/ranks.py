@@ -1,6 +1,8 @@
 """Several processes, one result: what torchrun started, sums across it, and BatchNorm over the whole batch."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import MethodType
 
 import torch
@@ -38,6 +40,15 @@ class Ranks:
     def wait(self) -> None:
         if self.world > 1:
             torch.distributed.barrier()
+
+    @contextmanager
+    def first_alone(self) -> Iterator[None]:
+        """The first process goes ahead; the others follow once it is through, and find what it left in the cache."""
+        if not self.first:
+            self.wait()
+        yield
+        if self.first:
+            self.wait()
 
     def synchronise_batchnorm(self, model: nn.Module) -> None:
         """Make every BatchNorm normalise by the whole batch over all ranks, as one process would."""

@@ -42,6 +42,11 @@ class Options:
         if not -(2**63) <= self.seed < 2**63:
             raise UnlearnError(f"{self.seed} is no seed: it is too large.", "pass a whole number of at most 18 digits.")
 
+    def place(self) -> torch.device:
+        """The device of this process; under torchrun each has its own."""
+        local = os.environ.get("LOCAL_RANK")
+        return find_device(self.device, int(local) if local else None)
+
 
 class Run:
     """Everything a method may ask of its surroundings.
@@ -61,8 +66,7 @@ class Run:
         fresh: Callable[[], nn.Module] | None = None,
         recipe: Recipe | None = None,
     ):
-        local = os.environ.get("LOCAL_RANK")
-        self.device = find_device(options.device, int(local) if local else None)
+        self.device = options.place()
         self.precision = find_precision(options.precision, self.device)
         self.scale = LossScale() if self.precision == torch.float16 else None
         self.dtype = torch.float64 if self.precision == torch.float64 else torch.float32

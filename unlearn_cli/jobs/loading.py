@@ -17,6 +17,7 @@ from unlearn_cli.checkpoints.store import Checkpoint
 from unlearn_cli.data.augment import statistics
 from unlearn_cli.data.folder import Folder, open_folder
 from unlearn_cli.engine.progress import Silent
+from unlearn_cli.engine.ranks import Ranks
 from unlearn_cli.engine.run import Options, Run
 from unlearn_cli.errors import UnlearnError
 from unlearn_cli.models.recipes import Recipe
@@ -98,7 +99,8 @@ def load(name: str, plain: Plain, options: Options, beside: Loaded | None = None
 
 def open_images(root: str, options: Options, **known: Any) -> Folder:
     """A data folder under the run's cache limit, with its decoding shown."""
-    return open_folder(root, cache_limit=options.cache_limit, progress=decoding(options.progress), **known)
+    with Ranks(options.place()).first_alone():
+        return open_folder(root, cache_limit=options.cache_limit, progress=decoding(options.progress), **known)
 
 
 def _folder_beside(record: Record, name: str, beside: Loaded, options: Options) -> Folder:
