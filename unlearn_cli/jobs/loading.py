@@ -153,8 +153,7 @@ def arch_and_settings(text: str) -> tuple[str, dict[str, Any]]:
 
 def _network(record: Record, checkpoint: Checkpoint, name: str) -> nn.Module:
     """The record's architecture with the checkpoint's weights in it."""
-    with torch.device("meta"):
-        model = models.build(record.architecture, len(record.classes), record.channels, record.architecture_settings)
+    model = fresh(record.architecture, record, seed=0)  # a meta model would be free, but imports torch's compiler stack
     wanted, given = model.state_dict(), checkpoint.tensors
     what = f"{name} does not fit {record.architecture}"
     settings = ", ".join(f"{k}={v}" for k, v in record.architecture_settings.items())
@@ -170,8 +169,7 @@ def _network(record: Record, checkpoint: Checkpoint, name: str) -> nn.Module:
     if extra := sorted(set(given) - set(wanted)):
         raise UnlearnError(f"{what}: the architecture has no tensor {extra[0]}.", hint)
     float_type = torch.float64 if any(t.dtype == torch.float64 for t in given.values()) else torch.float32
-    own = {k: t.to(float_type if t.is_floating_point() else t.dtype, copy=True) for k, t in given.items()}
-    model.load_state_dict(own, assign=True)  # filling a meta model in place would import torch's symbolic shapes
+    model.to(float_type).load_state_dict(given)
     return model.eval()
 
 

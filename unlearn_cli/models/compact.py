@@ -24,7 +24,8 @@ RECIPE = Recipe(
     end=0.07,
     lookahead_every=5,
     flip="alternating",
-    frozen=("whiten.weight", "whiten.bias"),
+    # The first layer is set from the images; BatchNorm's weights would only shrink under the decay.
+    frozen=("whiten.weight", "whiten.bias", *(f"group{g}.norm{n}.weight" for g in (1, 2, 3) for n in (1, 2))),
 )
 FEATURE_SCALE = 1 / 9  # keeps the first logits small without shrinking the head's own weights
 
