@@ -63,7 +63,9 @@ class Loaded:
         for step in self.record.lineage:
             if step.operation == "train":
                 known = models.recipe_settings()
-                return replace(default, **parse(known, {k: v for k, v in step.settings.items() if k in known}, "the recipe"))
+                given = parse(known, {k: v for k, v in step.settings.items() if k in known}, "the recipe")
+                frozen = step.settings.get("frozen")
+                return replace(default, **given, frozen=tuple(map(str, frozen)) if isinstance(frozen, list) else default.frozen)
         return default
 
     def run(self, options: Options) -> Run:
