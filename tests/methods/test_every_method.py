@@ -138,7 +138,8 @@ def test_several_classes_can_be_forgotten_at_once_where_it_says_so(name, toy, sp
 @every_method
 def test_it_reads_only_the_splits_that_it_declares(name, toy):
     method = methods.get(name)
-    assert set(toy.forget(name, request_for(name)).run.images_read) <= set(method.reads)
+    request = request_for(name)
+    assert set(toy.forget(name, request).run.images_read) <= set(method.reads_with(method.parse({}), bool(request.instances)))
 
 
 @every_method
@@ -150,7 +151,8 @@ def test_a_setting_that_opens_another_split_lets_it_be_read(name, toy):
 @every_method
 def test_splits_that_it_does_not_declare_cannot_be_had(name, toy):
     method = methods.get(name)
-    splits = split(toy.load().folder, request_for(name), reads=method.reads_with(method.parse({})))
+    request = request_for(name)
+    splits = split(toy.load().folder, request, reads=method.reads_with(method.parse({}), bool(request.instances)))
     for other in set(ALL) - set(splits.reads):
         with pytest.raises(UnlearnError, match="declares that it reads only"):
             getattr(splits, other)
@@ -182,7 +184,8 @@ def test_the_model_comes_back_as_it_went_in(name, precision, toy):
     run = loaded.run(Options(device="cpu", precision=precision))
     values = method.parse({"epochs": 1} if "epochs" in method.settings else {})
     with run.adopted(loaded.model, loaded.head) as model:
-        method.function(run, model, split(loaded.folder, request_for(name), reads=method.reads_with(values)), **values)
+        reads = method.reads_with(values, bool(request_for(name).instances))
+        method.run(run, model, split(loaded.folder, request_for(name), reads, 0.2), values)
     assert not frozen.requires_grad
     assert all(p.requires_grad for p in loaded.model.parameters() if p is not frozen)
     assert all(p.grad is None for p in loaded.model.parameters())

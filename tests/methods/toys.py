@@ -50,5 +50,5 @@ class Toy:
         short = QUICK.get(name, {"epochs": 1} if "epochs" in method.settings else {}) if quick else {}
         loaded = self.load()
         options = Options(device="cpu", precision=precision, seed=seed)
-        run, tensors = unlearn(loaded, method, method.parse(short | settings), request or Request(("3",)), options)
+        run, tensors, _ = unlearn(loaded, method, method.parse(short | settings), request or Request(("3",)), options)
         return Outcome(tensors, run, loaded)

@@ -83,7 +83,7 @@ class Progress:
 
     def advance(self, n: int, loss: float | Callable[[], float | None] | None = None) -> None:
         """`n` images more, and the latest loss: a number, or a function called only when it is shown."""
-        if self.depth > 1:
+        if self.depth != 1:
             return
         self.done += n
         self.loss = loss

@@ -10,6 +10,17 @@ Method = Annotated[
     o.option("--method", "-m", help="How to forget; `unlearn methods` lists them.", panel=o.ASKED, metavar="NAME"),
 ]
 
+Log = Annotated[
+    str | None,
+    o.option("--log", help="Write loss, accuracies, images read and seconds per epoch to this CSV file.", panel=o.RESULT,
+             metavar="FILE"),
+]  # fmt: skip
+SelectionFraction = Annotated[
+    float,
+    o.option("--selection-fraction", help="Share of the test images set aside where a method or --log needs some to choose by.",
+             panel=o.ASKED, show_default=True, min=0, max=0.9),
+]  # fmt: skip
+
 
 def forget(
     checkpoint: o.Checkpoint,
@@ -18,6 +29,8 @@ def forget(
     instances: o.Instances = None,
     data: o.Data = None,
     output: o.Output = None,
+    log: Log = None,
+    selection_fraction: SelectionFraction = 0.2,
     settings: o.Settings = None,
     config: o.Config = None,
     arch: o.Arch = None,
@@ -49,6 +62,8 @@ def forget(
             run.request(classes, instances),
             output=output,
             settings=from_text(settings or []),
+            log=log,
+            selection_fraction=selection_fraction,
             plain=run.plain(arch, data, size, mean, std, head, test_fraction),
             options=options,
         )

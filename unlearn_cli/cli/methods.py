@@ -33,7 +33,8 @@ def describe(method) -> dict:
         "paper": method.paper,
         "scope": list(method.scope),
         "reads": list(method.reads),
-        "reads_with": method.also_reads,
+        "reads_with": method.also_reads | ({"bn=recalibrate": "retain"} if "bn" in method.settings else {}),
+        "instances_read": list(method.instances_read),
         "notes": method.notes,
         "settings": [
             {"name": s.name, "default": s.default, "range": s.range, "help": s.help} for s in method.settings.values()
@@ -63,6 +64,7 @@ def show_one(m: dict) -> None:
     from unlearn_cli.cli.console import out
 
     opened = [f"{split} with {name}" for name, split in m["reads_with"].items()]
+    opened += [f"{split} for listed images" for split in m["instances_read"]]
     out.print(f"{m['name']}: {m['title']} ({m['paper']})", style="bold", markup=False)
     out.print(m["summary"], markup=False)
     out.print(f"\nforgets  {', '.join(m['scope'])}\nreads    {', '.join([*m['reads'], *opened]) or 'no images'}\n", markup=False)

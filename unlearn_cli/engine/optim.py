@@ -100,9 +100,15 @@ def _kept(state: dict[Tensor, Tensor], p: Tensor) -> Tensor:
     return state[p]
 
 
-def make(name: str, params: Iterable[nn.Parameter], **settings) -> Optimizer:
-    """An optimiser by name: sgd | adam | adamw, over every given parameter that requires a gradient."""
-    groups = [([p for p in params if p.requires_grad], 1.0, 1.0)]
+def make(name: str, params: Iterable[nn.Parameter] | Iterable[tuple[list[nn.Parameter], float]], **settings) -> Optimizer:
+    """An optimiser by name: sgd | adam | adamw, over every given parameter that requires a gradient.
+
+    Args:
+        params: parameters, or (parameters, factor on the rate) pairs.
+    """
+    params = list(params)
+    pairs = params if params and isinstance(params[0], tuple) else [(params, 1.0)]
+    groups = [([p for p in some if p.requires_grad], factor, 1.0) for some, factor in pairs]
     if name == "sgd":
         return SGD(groups, **settings)
     return Adam(groups, decoupled=name == "adamw", **settings)

@@ -43,7 +43,6 @@ def relearn_epochs(
         model.train()
         for b in run.batches(train.subset(drawn), size=batch_size):
             run.step(b.mean(cross_entropy(model(b.x), b.y)), opt)
-            run.progress.advance(b.size, run.last_loss)
         run.check_losses()
         curve.append(run.correct(model, held))
     run.progress.end()

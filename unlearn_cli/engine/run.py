@@ -12,13 +12,14 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from unlearn_cli.data import augment as pixels
 from unlearn_cli.data.splits import Split
 from unlearn_cli.engine import optim
 from unlearn_cli.engine.batches import Augmentation, Batch, Features, seeded
+from unlearn_cli.engine.loader import Loader, Source
 from unlearn_cli.engine.precision import LossScale, find_device, find_precision, restore_forward, run_in
 from unlearn_cli.engine.progress import Silent
 from unlearn_cli.engine.ranks import Ranks
+from unlearn_cli.engine.trajectory import Trajectory
 from unlearn_cli.errors import UnlearnError
 from unlearn_cli.models.recipes import Recipe
 from unlearn_cli.ops.features import Backbone
@@ -74,7 +75,7 @@ class Run:
         self.seed, self.progress = options.seed, options.progress
         self.mean, self.std = mean, std
         self.fresh, self.recipe = fresh, recipe
-        self.images_read: Counter[str] = Counter()
+        self.loader = Loader(self.device, self.dtype, self.ranks, mean, std)
         self.stopped_by = "the end of its schedule"
         self.notes: list[str] = []
         self.seconds = 0.0
@@ -82,8 +83,9 @@ class Run:
         self.steps = 0
         self.inference_batch = 125 if self.device.type == "cpu" else 1000
         self.noise = seeded(self.seed, "noise")
+        self.trajectory = Trajectory()
         self._heads: dict[nn.Module, nn.Linear] = {}
-        self._resident: dict[int, Tensor] = {}
+        self._clock: float | None = None
         self._losses: list[Tensor] = []
         self._watched = 0
         self._finite = math.nan
@@ -126,56 +128,55 @@ class Run:
         """A frozen copy in eval mode, as the model is now."""
         return copy.deepcopy(model).eval().requires_grad_(False)
 
-    def optimizer(self, trained: nn.Module | Iterable[nn.Parameter], name: str = "sgd", **settings) -> optim.Optimizer:
-        """sgd | adam | adamw over what requires a gradient; settings as in `engine.optim`."""
+    def optimizer(self, trained: nn.Module | Iterable, name: str = "sgd", **settings) -> optim.Optimizer:
+        """sgd | adam | adamw over what requires a gradient; settings as in `engine.optim`.
+
+        Args:
+            trained: a module, parameters, or (parameters, factor on the rate) pairs.
+        """
         return optim.make(name, trained.parameters() if isinstance(trained, nn.Module) else trained, **settings)
 
     # images
 
     def batches(
         self,
-        source: Split | Features,
+        source: Source | list[Source],
         extra: Tensor | None = None,
         *,
         size: int,
         shuffle: bool = True,
         augment: Augmentation | None = None,
     ) -> Iterator[Batch]:
-        """One pass over a split or kept features, in batches of at most `size` over all processes.
+        """One pass over a split or kept tensors, in batches of at most `size` over all processes.
 
-        The batches are of equal size, give or take one image: a short last one would sway BatchNorm's statistics.
+        A list of them is one data set: shuffled together, several of them in a batch. `extra` has a row for each image
+        of `source`, and comes along with it.
         """
-        n, number = len(source), self.passes
-        if shuffle:
-            order = torch.randperm(n, generator=seeded(self.seed, "order", number))
-            draw = seeded(self.seed, "augmentation", number)
-            self.passes += 1
-        else:
-            order, draw = torch.arange(n), None
-        count = -(-n // size)
-        wholes = order.tensor_split(count)
-        shares = [self.ranks.slice(len(whole)) for whole in wholes]
-        placed = order.to(self.device).tensor_split(count)  # once per pass: a copy per batch would wait for the device
-        mine = [whole[share] for whole, share in zip(placed, shares, strict=True)]
-        images = (source.x[here] for here in mine) if isinstance(source, Features) else self._pixels(source, mine)
-        labels = source.y.to(self.device)
-        for whole, share, here, x in zip(wholes, shares, mine, images, strict=True):
-            if not isinstance(source, Features):
-                self.images_read[source.name] += len(whole)
-                if augment and draw is not None:
-                    x = self._augmented(x, whole, share, augment, draw, number)
-                x = pixels.normalise(x, self.mean, self.std, self.dtype)
-            yield Batch(x, labels[here], None if extra is None else extra[here], here, len(whole), share)
+        for b in self._batches(source, extra, size, shuffle, augment):
+            yield b
+            self.progress.advance(b.size, self.last_loss if shuffle else None)
 
-    def paired(self, forget: Split, retain: Split, *, size: int, augment: Augmentation | None = None):
+    def _batches(self, source, extra, size, shuffle=True, augment=None) -> Iterator[Batch]:
+        parts = source if isinstance(source, list) else [source]
+        n, number = sum(map(len, parts)), self.passes
+        if not shuffle:
+            return self.loader.batches(parts, extra, torch.arange(n), size)
+        self.passes += 1
+        order = torch.randperm(n, generator=seeded(self.seed, "order", number))
+        draw = seeded(self.seed, "augmentation", number)
+        return self.loader.batches(parts, extra, order, size, augment, draw, number)
+
+    def paired(self, forget: Source, retain: Source, *, size: int, extra: Tensor | None = None,
+               augment: Augmentation | None = None):  # fmt: skip
         """(forget batch, retain batch) pairs over one pass of the retain set; the forget set starts again when it ends.
 
-        An epoch is defined by the retain set, so the forget set is seen len(retain) / len(forget) times.
+        An epoch is defined by the retain set, so the forget set is seen len(retain) / len(forget) times. `extra` has a
+        row per forget image.
         """
 
         def again() -> Iterator[Batch]:
             while True:
-                yield from self.batches(forget, size=size, augment=augment)
+                yield from self._batches(forget, extra, size, augment=augment)
 
         yield from zip(again(), self.batches(retain, size=size, augment=augment), strict=False)
 
@@ -183,23 +184,10 @@ class Run:
         """One integer from [low, high) per image, the same for an image whatever the number of processes; (n,)."""
         return torch.randint(low, high, (batch.size,), generator=self.noise)[batch.share].to(self.device, non_blocking=True)
 
-    def _pixels(self, split: Split, mine: list[Tensor]) -> Iterator[Tensor]:
-        """uint8 (n, H, W, C) batches on the device; off the CPU the decoded images are moved there once."""
-        store = split.images
-        if store.pixels is None or self.device.type == "cpu":
-            chosen = store.stream(split.index[here.cpu()] for here in mine)  # on the CPU already, or bound by decoding
-            return (x.to(self.device, non_blocking=True) for x in chosen)
-        if id(store) not in self._resident:
-            self._resident[id(store)] = store.pixels.to(self.device)
-        there, rows = self._resident[id(store)], split.index.to(self.device)
-        return (there[rows[here]] for here in mine)
-
-    def _augmented(self, x: Tensor, whole: Tensor, share: slice, how: Augmentation, draw: torch.Generator, number: int) -> Tensor:
-        rows, columns, flips = pixels.draws(
-            draw, len(whole), padding=how.padding, flip_mode=how.flip, epoch=number, index=whole
-        )
-        there = [t[share].to(self.device, non_blocking=True) for t in (rows, columns, flips)]
-        return pixels.augment(x, *there, how.padding)
+    def gaussian(self, batch: Batch) -> Tensor:
+        """Standard normal numbers in the shape of the batch's images, the same whatever the number of processes."""
+        drawn = torch.randn(batch.size, *batch.x.shape[1:], generator=self.noise)[batch.share]
+        return drawn.to(self.device, self.dtype, non_blocking=True)
 
     def sample(self, split: Split, share: float) -> Split:
         """A random share of a split, at least one image; the split itself at share 1."""
@@ -223,6 +211,7 @@ class Run:
         if self.ranks.world > 1:
             total = self._sum_gradients(opt, total)
         self._watch(total)
+        self.trajectory.loss(total)
         grads = [p.grad for p in opt.params if p.grad is not None]
         if self.scale is not None and not self.scale.unscale_(grads):
             return
@@ -281,7 +270,6 @@ class Run:
                 out = y.new_zeros(len(split), *y.shape[1:])
             out[start + b.share.start : start + b.share.stop] = y
             start += b.size
-            self.progress.advance(b.size)
         self.progress.end()
         for module, mode in modes:
             module.training = mode
@@ -322,15 +310,46 @@ class Run:
         """Something the user should read beside the result."""
         self.notes.append(text)
 
+    # epochs
+
+    def epochs(self, count: int, phase: str, images: Source | int) -> Iterator[int]:
+        """0, 1, .. count - 1: a method's epochs, shown as progress over `images` each, and recorded at their ends.
+
+        A method may return within one; that epoch counts as well.
+        """
+        total = images if isinstance(images, int) else len(images)
+        for epoch in range(count):
+            self.progress.start(f"{phase}, epoch {epoch + 1} of {count}", total)
+            try:
+                yield epoch
+            finally:
+                if self._clock is not None:  # else an error ended the run, and nobody looks any more
+                    self.trajectory.row(self, phase, epoch + 1)
+                    self.progress.end()
+
+    @property
+    def images_read(self) -> Counter[str]:
+        """Images read so far, per split."""
+        return self.loader.images_read
+
     @contextmanager
     def timed(self) -> Iterator[None]:
         """The method's own seconds: its passes and steps, with the device idle at both ends."""
         self._settle()
-        start = time.perf_counter()
-        yield
-        self.check_losses()
-        self._settle()
-        self.seconds = time.perf_counter() - start
+        self._clock = time.perf_counter()
+        try:
+            self.trajectory.row(self, "start", 0)
+            yield
+            self.check_losses()
+            self._settle()
+            self.seconds = self.elapsed()
+            self.trajectory.row(self, "end", 0)
+        finally:
+            self._clock = None
+
+    def elapsed(self) -> float:
+        """The method's own seconds so far; looking at its trajectory does not count."""
+        return time.perf_counter() - self._clock - self.trajectory.seconds
 
     def _settle(self) -> None:
         if self.device.type == "cuda":

@@ -66,7 +66,6 @@ def fit(
             step += 1
             if (kept := recipe.average(step, steps)) is not None:
                 _average(model, slow, kept)
-            run.progress.advance(b.size, run.last_loss)
         run.progress.end()
         if epoch + 1 < recipe.epochs:
             state = {f"model.{k}": t for k, t in model.state_dict().items()}

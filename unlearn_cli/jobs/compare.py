@@ -11,8 +11,8 @@ from unlearn_cli.data.splits import Request
 from unlearn_cli.engine.run import Options
 from unlearn_cli.errors import UnlearnError, did_you_mean
 from unlearn_cli.jobs import requests
-from unlearn_cli.jobs.evaluate import ELSEWHERE, Case, measures, open_case, read
-from unlearn_cli.jobs.forget import unlearn, what_happened
+from unlearn_cli.jobs.evaluate import ELSEWHERE, Case, measures, open_case, read, selection_of
+from unlearn_cli.jobs.forget import SELECTION, unlearn, what_happened
 from unlearn_cli.jobs.loading import Loaded, Plain, load
 from unlearn_cli.metrics import registry
 from unlearn_cli.metrics.report import Measure, Report, Row
@@ -47,7 +47,10 @@ def compare(
     roles = [_role(model) for model in loaded]
     loaded += [load(name, plain, options, first) for name in references]
     roles += ["reference"] * len(references)
-    case = _case(loaded, roles, request)
+    instances = bool(request.instances)
+    carves = any("selection" in method.reads_with(values[name], instances) for name, method in chosen.items())
+    carved = max([SELECTION if carves else 0.0, *(selection_of(model.record) for model in loaded)])
+    case = _case(loaded, roles, request, carved)
     for method in chosen.values():
         method.check_scope(len(case.forgotten))
 
@@ -104,12 +107,12 @@ def _role(model: Loaded) -> str:
     return "reference" if last.operation == "train" or last.method == "retrain" else "unlearned"
 
 
-def _case(loaded: list[Loaded], roles: list[str], given: Request) -> Case:
-    """The one request that all these checkpoints share."""
+def _case(loaded: list[Loaded], roles: list[str], given: Request, carved: float) -> Case:
+    """The one request that all these checkpoints share, on test images that chose nothing for any of them."""
     cases = {}
     for model, role in zip(loaded, roles, strict=True):
         if role != "original" or given.classes or given.instances:
-            case = open_case(model, given)
+            case = open_case(model, given, carved)
             if case.request is not None:
                 cases[case.request.model_dump_json()] = (case, model.name)
     if len(cases) > 1:
@@ -124,8 +127,8 @@ def _case(loaded: list[Loaded], roles: list[str], given: Request) -> Case:
 def _forgotten(first, method, values, request: Request, options: Options, name: str, plain: Plain) -> Loaded:
     """A fresh copy of the checkpoint after a method, in memory alone."""
     model = load(name, plain, options, first)
-    run, tensors = unlearn(model, method, values, request, options)
-    step = Step(operation="forget", method=method.name, settings=values, **what_happened(run))
+    run, tensors, carved = unlearn(model, method, values, request, options)
+    step = Step(operation="forget", method=method.name, settings=values, selection_fraction=carved, **what_happened(run))
     checkpoint = replace(model.checkpoint, tensors=tensors, digest=store.digest(tensors))
     return replace(model, checkpoint=checkpoint, record=model.record.after(step))
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from unlearn_cli.checkpoints.record import RequestRecord
+from unlearn_cli.checkpoints.record import Record, RequestRecord
 from unlearn_cli.data.splits import ALL, Request, split
 from unlearn_cli.engine.readout import readout
 from unlearn_cli.engine.run import Options
@@ -91,13 +91,22 @@ def evaluate(
     )
 
 
-def open_case(loaded: Loaded, given: Request) -> Case:
-    """The splits of the request that was given or is remembered; without any, train and test alone."""
+def selection_of(record: Record) -> float:
+    """The share of the test images that chose something on the way to this model, and says nothing of it any more."""
+    return max((step.selection_fraction for step in record.lineage), default=0.0)
+
+
+def open_case(loaded: Loaded, given: Request, carved: float | None = None) -> Case:
+    """The splits of the request that was given or is remembered; without any, train and test alone.
+
+    Args:
+        carved: the share of the test images that is left out; by default what the model's own lineage set aside.
+    """
     found = requests.asked(given, loaded.record, loaded.folder)
     if found is None:
         test = loaded.folder.images.test
         return Case({"train": (~test).nonzero()[:, 0], "test": test.nonzero()[:, 0]}, (), None)
-    carved = max((step.selection_fraction for step in loaded.record.lineage), default=0.0)
+    carved = selection_of(loaded.record) if carved is None else carved
     splits = split(loaded.folder, found[0], reads=ALL, selection_fraction=carved)
     return Case({name: getattr(splits, name).index for name in ALL}, splits.forgotten, found[1])
 

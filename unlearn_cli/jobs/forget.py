@@ -1,6 +1,7 @@
 """`forget`: a copy of a checkpoint without the influence of the named classes or images."""
 
 import platform
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,15 @@ import torch
 from unlearn_cli import __version__, methods
 from unlearn_cli.checkpoints import store
 from unlearn_cli.checkpoints.record import Record, RequestRecord, Source, Step, folder_from, folder_to
-from unlearn_cli.data.splits import Request, split
+from unlearn_cli.data.splits import Request, Splits, split
 from unlearn_cli.engine.run import Options, Run, deterministic
 from unlearn_cli.errors import UnlearnError
 from unlearn_cli.jobs import requests
 from unlearn_cli.jobs.loading import Loaded, Plain, load
 from unlearn_cli.metrics.report import Report
+
+SELECTION = 0.2
+"""Part of the test images set aside for what a method has to choose."""
 
 
 def forget(
@@ -24,6 +28,8 @@ def forget(
     *,
     output: str | None = None,
     settings: dict[str, Any] | None = None,
+    log: str | None = None,
+    selection_fraction: float = SELECTION,
     plain: Plain = Plain(),
     options: Options = Options(),
 ) -> Report:
@@ -32,6 +38,8 @@ def forget(
     Args:
         output: where to write; by default beside the input, named after method and request; `-` is standard output.
         settings: the method's own, by name.
+        log: a CSV file for the trajectory: a row per epoch, with the accuracy on forget and selection set.
+        selection_fraction: part of the test images set aside where the method, or the log, needs a selection set.
         plain: what a state dict without a record does not say of itself.
     """
     chosen = methods.get(method)
@@ -46,29 +54,68 @@ def forget(
     chosen.check_scope(len(request.classes))
     target = output or _default_name(loaded, method, requests.slug(wanted, loaded.folder))
     store.claim(target, force=options.force, inputs=(checkpoint,))
+    if log:
+        store.claim(log, force=options.force, inputs=(checkpoint, target))
 
-    run, tensors = unlearn(loaded, chosen, values, request, options)
+    run, tensors, carved = unlearn(loaded, chosen, values, request, options, selection_fraction, logged=bool(log))
     step = Step(
         operation="forget",
         method=chosen.name,
         settings=values,
         request=wanted,
+        selection_fraction=carved,
         source=Source(name=loaded.name, digest=loaded.checkpoint.digest),
         **what_happened(run),
     )
     record = moved(loaded.record.after(step), loaded.checkpoint.path, target)
     if run.ranks.first:
         store.write(target, tensors, record, force=options.force)
+        if log:
+            store.replace_whole(log, lambda temporary: _write_log(run, temporary))
     return _report(loaded, run, chosen, wanted, target)
 
 
-def unlearn(loaded: Loaded, chosen: methods.Method, values: dict[str, Any], request: Request, options: Options):
-    """Run a method on a loaded model: the run, and the tensors in the types in which they came."""
-    splits = split(loaded.folder, request, reads=chosen.reads_with(values))
+def unlearn(
+    loaded: Loaded,
+    chosen: methods.Method,
+    values: dict[str, Any],
+    request: Request,
+    options: Options,
+    selection_fraction: float = SELECTION,
+    logged: bool = False,
+):
+    """Run a method on a loaded model: the run, the tensors in the types in which they came, and the selection's share.
+
+    A selection set is carved from the test images if the method or the log needs one, and only then.
+    """
+    reads = chosen.reads_with(values, instances=bool(request.instances))
+    carved = selection_fraction if logged or "selection" in reads else 0.0
+    splits = split(loaded.folder, request, reads, carved)
+    if "selection" in reads and len(splits.selection) == 0:
+        raise UnlearnError(f"{chosen.name} needs a selection set, and there are too few test images to set one aside.",
+                           "add test images, or pass a larger --selection-fraction.")  # fmt: skip
     run = loaded.run(options)
-    with deterministic(run), run.adopted(loaded.model, loaded.head) as model, run.timed():
-        chosen.function(run, model, splits, **values)
-    return run, in_own_types(loaded)
+    with deterministic(run), run.adopted(loaded.model, loaded.head) as model:
+        if logged:
+            run.trajectory.look = _looker(run, model, split(loaded.folder, request, ("forget", "selection"), carved))
+        with run.timed():
+            chosen.run(run, model, splits, values)
+    return run, in_own_types(loaded), carved
+
+
+def _looker(run: Run, model: torch.nn.Module, splits: Splits) -> Callable[[], dict[str, float]]:
+    """The accuracies of a trajectory's row."""
+
+    def look() -> dict[str, float]:
+        chosen = {name: getattr(splits, name) for name in ("forget", "selection")}
+        return {f"{name}_accuracy": run.correct(model, part) / len(part) for name, part in chosen.items() if len(part)}
+
+    return look
+
+
+def _write_log(run: Run, path: Path) -> None:
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        run.trajectory.write(file)
 
 
 def in_own_types(loaded: Loaded) -> dict[str, torch.Tensor]:

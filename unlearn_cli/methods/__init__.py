@@ -6,14 +6,25 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from unlearn_cli import settings
 from unlearn_cli.errors import UnlearnError, did_you_mean
 from unlearn_cli.settings import Setting, setting
 
-__all__ = ["Method", "get", "method", "names", "setting"]
+if TYPE_CHECKING:
+    from torch import nn
+
+    from unlearn_cli.data.splits import Splits
+    from unlearn_cli.engine.run import Run
+
+__all__ = ["BatchNorm", "Method", "get", "method", "names", "setting"]
 Scope = Literal["class", "classes", "instances"]
+BatchNorm = Annotated[
+    Literal["eval", "train", "recalibrate"],
+    setting("BatchNorm: keep its statistics, update them, or update and then estimate them anew on the retain set"),
+]
+"""The type of the setting `bn`, one and the same in every method that trains."""
 ASKED = {"instances": "listed images", "class": "one class", "classes": "several classes"}
 
 
@@ -27,6 +38,7 @@ class Method:
     scope: tuple[Scope, ...]
     reads: tuple[str, ...]
     also_reads: dict[str, str]
+    instances_read: tuple[str, ...]
     function: Callable
 
     @property
@@ -52,9 +64,20 @@ class Method:
         defaults = {name: setting.default for name, setting in self.settings.items()}
         return defaults | settings.parse(self.settings, given, self.name)
 
-    def reads_with(self, values: dict[str, Any]) -> tuple[str, ...]:
-        """The splits it may touch under these settings."""
-        return self.reads + tuple(split for name, split in self.also_reads.items() if values[name])
+    def reads_with(self, values: dict[str, Any], instances: bool = False) -> tuple[str, ...]:
+        """The splits it may touch under these settings, for a request of classes or of listed images."""
+        opened = [split for name, split in self.also_reads.items() if values[name]]
+        if values.get("bn") == "recalibrate":
+            opened.append("retain")
+        return tuple(dict.fromkeys([*self.reads, *opened, *(self.instances_read if instances else ())]))
+
+    def run(self, run: "Run", model: "nn.Module", splits: "Splits", values: dict[str, Any]) -> None:
+        """Change an adopted model in place."""
+        self.function(run, model, splits, **values)
+        if values.get("bn") == "recalibrate":
+            from unlearn_cli.engine.calibration import recalibrate
+
+            recalibrate(run, model, splits.retain)
 
     def check_scope(self, classes: int) -> None:
         """Refuse a request of a kind that the method does not define; classes is 0 for listed images."""
@@ -65,7 +88,7 @@ class Method:
 
 
 def method(
-    title: str, *, paper: str, scope: str, reads: str, also_reads: dict[str, str] | None = None
+    title: str, *, paper: str, scope: str, reads: str, also_reads: dict[str, str] | None = None, instances_read: str = ""
 ) -> Callable[[Callable], Callable]:
     """Declare a method.
 
@@ -73,11 +96,13 @@ def method(
         scope: words out of class, classes, instances.
         reads: the splits it may touch, out of forget, retain, train, selection; empty for none.
         also_reads: a setting's name and the split that it opens when it is on.
+        instances_read: the splits it touches besides when listed images are to be forgotten.
     """
 
     def declare(function: Callable) -> Callable:
         name = function.__module__.rpartition(".")[2].replace("_", "-")
-        function.method = Method(name, title, paper, tuple(scope.split()), tuple(reads.split()), also_reads or {}, function)
+        function.method = Method(name, title, paper, tuple(scope.split()), tuple(reads.split()), also_reads or {},
+                                 tuple(instances_read.split()), function)  # fmt: skip
         return function
 
     return declare

@@ -12,7 +12,7 @@ from torch import nn
 
 from unlearn_cli.data.splits import Splits
 from unlearn_cli.engine.run import Run
-from unlearn_cli.methods import method, setting
+from unlearn_cli.methods import BatchNorm, method, setting
 from unlearn_cli.ops.losses import cross_entropy
 from unlearn_cli.ops.modes import train_mode
 
@@ -26,14 +26,11 @@ def fine_tune(
     weight_decay: Annotated[float, setting("L2 penalty on the weights", ge=0)] = 5e-4,
     schedule: Annotated[Literal["constant", "cosine", "linear"], setting("of the rate over all steps")] = "constant",
     batch_size: Annotated[int, setting("images per step", ge=1)] = 128,
-    bn: Annotated[Literal["eval", "train"], setting("BatchNorm: keep its statistics, or update them")] = "train",
+    bn: BatchNorm = "train",
 ) -> None:  # fmt: skip
     steps = epochs * -(-len(splits.retain) // batch_size)
     opt = run.optimizer(model, "sgd", lr=lr, momentum=momentum, weight_decay=weight_decay, schedule=schedule, steps=steps)
     train_mode(model, bn)
-    for epoch in range(epochs):
-        run.progress.start(f"fine-tuning, epoch {epoch + 1} of {epochs}", len(splits.retain))
+    for _ in run.epochs(epochs, "fine-tuning", splits.retain):
         for b in run.batches(splits.retain, size=batch_size):
             run.step(b.mean(cross_entropy(model(b.x), b.y)), opt)
-            run.progress.advance(b.size, run.last_loss)
-        run.progress.end()

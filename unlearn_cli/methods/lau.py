@@ -71,7 +71,7 @@ def lau(
     gone = torch.zeros(splits.classes, dtype=torch.bool, device=run.device)
     gone[list(splits.forgotten)] = True
 
-    for epoch in range(epochs):
+    for epoch in run.epochs(epochs, "attack and learn", forget):
         teacher = run.teacher(head)
         if attack == "features":
             features = look()

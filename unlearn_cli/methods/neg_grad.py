@@ -8,13 +8,13 @@ loops count retain batches; BatchNorm keeps its statistics (bn=train for the pub
 """
 
 import math
-from typing import Annotated, Literal
+from typing import Annotated
 
 from torch import nn
 
 from unlearn_cli.data.splits import Splits
 from unlearn_cli.engine.run import Run
-from unlearn_cli.methods import method, setting
+from unlearn_cli.methods import BatchNorm, method, setting
 from unlearn_cli.ops.losses import cross_entropy
 from unlearn_cli.ops.modes import train_mode
 
@@ -28,17 +28,14 @@ def neg_grad(
     clip: Annotated[float, setting("largest norm of the gradient", gt=0)] = 1.0,
     stop_loss: Annotated[float | None, setting("mean forget loss that ends the climb; default ln of the classes", gt=0)] = None,
     stop_accuracy: Annotated[float, setting("forget accuracy that ends the climb", ge=0, le=1)] = 0.0,
-    bn: Annotated[Literal["eval", "train"], setting("BatchNorm: keep its statistics, or update them")] = "eval",
+    bn: BatchNorm = "eval",
 ) -> None:  # fmt: skip
     guess = math.log(splits.classes) if stop_loss is None else stop_loss
     opt = run.optimizer(model, "sgd", lr=lr)
-    for epoch in range(epochs):
+    for epoch in run.epochs(epochs, "ascent", splits.forget):
         train_mode(model, bn)
-        run.progress.start(f"ascent, epoch {epoch + 1} of {epochs}", len(splits.forget))
         for b in run.batches(splits.forget, size=batch_size):
             run.step(-b.mean(cross_entropy(model(b.x), b.y)), opt, clip=clip)
-            run.progress.advance(b.size, run.last_loss)
-        run.progress.end()
         logits, y = run.logits(model, splits.forget, "checking"), splits.forget.y.to(run.device)
         if cross_entropy(logits, y).mean() > guess:
             return run.stop(f"the forget loss passed {guess:.3f} nats, epoch {epoch + 1}")

@@ -13,7 +13,7 @@ from torch import nn
 
 from unlearn_cli.data.splits import Splits
 from unlearn_cli.engine.run import Run
-from unlearn_cli.methods import method, setting
+from unlearn_cli.methods import BatchNorm, method, setting
 from unlearn_cli.ops.losses import cross_entropy
 from unlearn_cli.ops.modes import train_mode
 
@@ -28,22 +28,19 @@ def random_label(
     batch_size: Annotated[int, setting("images per step", ge=1)] = 256,
     resample: Annotated[bool, setting("draw the labels anew each epoch")] = False,
     with_retain: Annotated[bool, setting("learn the retain set's true labels beside them")] = False,
-    bn: Annotated[Literal["eval", "train"], setting("BatchNorm: keep its statistics, or update them")] = "eval",
+    bn: BatchNorm = "eval",
 ) -> None:  # fmt: skip
     forget, opt = splits.forget, run.optimizer(model, optimizer, lr=lr)
     wrong = None
-    for epoch in range(epochs):
+    for epoch in run.epochs(epochs, "random labels", len(forget) + (len(splits.retain) if with_retain else 0)):
         if wrong is None or resample:
             wrong = wrong_labels(forget.y, splits.classes, splits.forgotten, run.noise).to(run.device)
         train_mode(model, bn)
-        run.progress.start(f"random labels, epoch {epoch + 1} of {epochs}", len(forget))
         if with_retain:
             for b in run.batches(splits.retain, size=batch_size):
                 run.step(b.mean(cross_entropy(model(b.x), b.y)), opt)
         for b in run.batches(forget, wrong, size=batch_size):
             run.step(b.mean(cross_entropy(model(b.x), b.extra)), opt)
-            run.progress.advance(b.size, run.last_loss)
-        run.progress.end()
         if run.correct(model, forget) == 0:
             return run.stop(f"no forget image is given its label, epoch {epoch + 1}")
     run.note(f"the budget of {epochs} epochs ended with {run.correct(model, forget)} forget images given their label")

@@ -1,6 +1,12 @@
 """Train mode, with or without BatchNorm."""
 
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+def batchnorms(model: nn.Module) -> list[_BatchNorm]:
+    """Every BatchNorm layer, of whatever kind."""
+    return [module for module in model.modules() if isinstance(module, _BatchNorm)]
 
 
 def train_mode(model: nn.Module, bn: str) -> None:
@@ -10,6 +16,5 @@ def train_mode(model: nn.Module, bn: str) -> None:
     """
     model.train()
     if bn == "eval":
-        for module in model.modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                module.eval()
+        for module in batchnorms(model):
+            module.eval()
