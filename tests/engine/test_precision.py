@@ -91,3 +91,19 @@ def test_the_loss_scale_grows_after_enough_good_steps():
     for _ in range(LossScale.GROW):
         assert scale.unscale_([torch.ones(1)])
     assert scale.value == 2 * before
+
+
+@pytest.mark.parametrize(
+    ("features", "maker", "expected"),
+    [
+        ({"amx_tile"}, "GenuineIntel", torch.bfloat16),
+        ({"avx512_bf16"}, "AuthenticAMD", torch.bfloat16),
+        ({"avx512_bf16"}, "GenuineIntel", torch.float32),
+        (set(), "AuthenticAMD", torch.float32),
+    ],
+)
+def test_auto_on_a_cpu_goes_by_its_instructions(monkeypatch, features, maker, expected):
+    for name in ("amx_tile", "avx512_bf16"):
+        monkeypatch.setattr(torch.cpu, f"_is_{name}_supported", lambda name=name: name in features, raising=False)
+    monkeypatch.setattr("unlearn_cli.engine.precision._cpu_maker", lambda: maker)
+    assert find_precision("auto", CPU) == expected

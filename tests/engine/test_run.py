@@ -275,3 +275,63 @@ def test_the_time_taken_is_the_blocks(new_run):
     with run.timed():
         sum(range(10_000))
     assert 0 < run.seconds < 5
+
+
+# several sources as one data set
+
+
+def test_several_sources_are_one_data_set_with_everyones_rows_labels_and_counts(new_run, splits):
+    run = new_run()
+    kept = Features(torch.randn(60, 1, 8, 8), torch.full((60,), 7), "noise")
+    alone = {name: next(run.batches(getattr(splits, name), size=2000, shuffle=False)).x for name in ("forget", "test")}
+    whole = torch.cat([alone["forget"], kept.x, alone["test"]])
+    labels = torch.cat([splits.forget.y, kept.y, splits.test.y])
+    run.images_read.clear()
+    seen = []
+    for b in run.batches([splits.forget, kept, splits.test], torch.arange(len(whole)), size=100):
+        assert torch.equal(b.x, whole[b.index])
+        assert torch.equal(b.y, labels[b.index])
+        assert torch.equal(b.extra, b.index)
+        seen += b.index.tolist()
+    assert sorted(seen) == list(range(len(whole)))
+    assert seen != sorted(seen)
+    assert run.images_read == {"forget": 147, "test": len(splits.test)}
+
+
+def test_augmentation_of_a_mixed_batch_touches_the_images_alone_and_as_it_would_without_company(new_run, splits):
+    how = Augmentation(2, "random")
+    kept = Features(torch.zeros(50, 1, 8, 8), torch.zeros(50, dtype=torch.int64), "noise")
+    mixed = torch.cat([b.x for b in new_run().batches([splits.forget, kept], size=40, augment=how)])
+    order = torch.cat([b.index for b in new_run().batches([splits.forget, kept], size=40, augment=how)])
+    plain = next(new_run().batches(splits.forget, size=147, shuffle=False)).x
+    images = order < 147
+    assert not mixed[~images].any()
+    assert not torch.equal(mixed[images], plain[order[images]])
+    inside = (mixed[images].amax((1, 2, 3)) <= plain.max()).all()
+    assert inside
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_processes_share_a_mixed_batch(new_run, splits, world):
+    kept = Features(torch.randn(60, 1, 8, 8), torch.zeros(60, dtype=torch.int64), "noise")
+    whole = list(new_run().batches([splits.forget, kept], size=50))
+    shares = [list(new_run(rank=rank, world=world).batches([splits.forget, kept], size=50)) for rank in range(world)]
+    for n, b in enumerate(whole):
+        assert torch.equal(torch.cat([share[n].x for share in shares]), b.x)
+
+
+def test_normal_numbers_are_the_same_for_an_image_whatever_the_number_of_processes(new_run, splits):
+    def drawn(**ranks):
+        run = new_run(**ranks)
+        return [run.gaussian(b) for b in run.batches(splits.forget, size=50)]
+
+    whole, halves = drawn(), [drawn(rank=rank, world=2) for rank in (0, 1)]
+    for n, noise in enumerate(whole):
+        assert torch.equal(torch.cat([half[n] for half in halves]), noise)
+
+
+def test_groups_of_parameters_have_rates_of_their_own(new_run):
+    a, b = (nn.Parameter(torch.zeros(1)) for _ in range(2))
+    opt = new_run().optimizer([([a], 1.0), ([b], 0.1)], "sgd", lr=1.0)
+    new_run().step((a + b).sum(), opt)
+    assert (a.item(), b.item()) == (-1.0, pytest.approx(-0.1))

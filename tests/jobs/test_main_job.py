@@ -95,6 +95,26 @@ def test_single_images_can_be_forgotten(unlearn, here):
     assert json.loads(shown.out)["forget_accuracy"] is not None
 
 
+def test_the_log_is_a_row_per_epoch_and_the_selection_set_leaves_the_evaluation(unlearn, here):
+    images = sorted((here / "digits/train/3").iterdir())[:5]
+    (here / "list.txt").write_text("".join(f"train/3/{path.name}\n" for path in images))
+    command = ("forget", "--method", "fine-tune", "--instances", "list.txt", "--set", "epochs=2", "model.safetensors")
+    assert unlearn(*command, "-o", "plain.safetensors").code == 0
+    assert unlearn(*command, "-o", "logged.safetensors", "--log", "log.csv").code == 0
+    assert same(tensors("plain.safetensors"), tensors("logged.safetensors"))
+    header, start, first, second, end = [line.split(",") for line in (here / "log.csv").read_text().splitlines()]
+    assert header == ["phase", "epoch", "steps", "loss", "forget_accuracy", "selection_accuracy", "images_read", "seconds"]
+    assert [row[0] for row in (start, first, second, end)] == ["start", "fine-tuning", "fine-tuning", "end"]
+    assert float(second[3]) < float(first[3])
+    assert 0 < float(second[5]) <= 1
+    counts = {name: json.loads(unlearn("evaluate", f"{name}.safetensors", "--json").out)["details"]["test_accuracy"]["n"]
+              for name in ("plain", "logged")}  # fmt: skip
+    assert counts["logged"] == pytest.approx(0.8 * counts["plain"], abs=5)
+    refused = unlearn(*command, "-o", "again.safetensors", "--log", "log.csv")
+    assert (refused.code, "log.csv already exists" in refused.err) == (2, True)
+    assert not (here / "again.safetensors").exists()
+
+
 # evaluate
 
 

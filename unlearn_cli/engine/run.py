@@ -55,7 +55,7 @@ class Run:
     Args:
         options: device, precision, seed, progress.
         mean, std: the record's normalisation, in units of [0, 1] pixels, one number per channel.
-        fresh: builds the architecture with new weights (`retrain` and its like).
+        fresh: builds the architecture with new weights from a seed (`retrain` and its like).
         recipe: the recipe the model was trained with.
     """
 
@@ -64,7 +64,7 @@ class Run:
         options: Options,
         mean: list[float],
         std: list[float],
-        fresh: Callable[[], nn.Module] | None = None,
+        fresh: Callable[[int], nn.Module] | None = None,
         recipe: Recipe | None = None,
     ):
         self.device = options.place()
@@ -127,6 +127,12 @@ class Run:
     def teacher(self, model: nn.Module) -> nn.Module:
         """A frozen copy in eval mode, as the model is now."""
         return copy.deepcopy(model).eval().requires_grad_(False)
+
+    def newborn(self, model: nn.Module, purpose: str) -> nn.Module:
+        """A network of an adopted model's architecture with new weights, in eval mode; each purpose has its own."""
+        head = next(name for name, module in model.named_modules() if module is self._heads[model])
+        seed = seeded(self.seed, "weights", purpose).initial_seed()
+        return self.take_in(self.fresh(seed), head).eval()
 
     def optimizer(self, trained: nn.Module | Iterable, name: str = "sgd", **settings) -> optim.Optimizer:
         """sgd | adam | adamw over what requires a gradient; settings as in `engine.optim`.

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import partial
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -69,7 +68,7 @@ class Loaded:
         return default
 
     def run(self, options: Options) -> Run:
-        return Run(options, self.record.mean, self.record.std, partial(self.fresh, options.seed), self.recipe())
+        return Run(options, self.record.mean, self.record.std, self.fresh, self.recipe())
 
 
 def load(name: str, plain: Plain, options: Options, beside: Loaded | None = None) -> Loaded:

@@ -22,6 +22,6 @@ def retrain(
     epochs: Annotated[int | None, setting("passes over the retain set; default the original's", ge=1)] = None,
 ) -> None:  # fmt: skip
     recipe = replace(run.recipe, epochs=epochs) if epochs else run.recipe
-    model.load_state_dict(run.fresh().state_dict())
+    model.load_state_dict(run.fresh(run.seed).state_dict())
     prepare(run, model, splits.retain)
     fit(run, model, splits.retain, recipe)

@@ -15,7 +15,7 @@ from unlearn_cli.models.recipes import Recipe
 from unlearn_cli.settings import setting
 
 RECIPE = Recipe(
-    epochs=4,
+    epochs=8,
     lr=0.19,
     weight_decay=1.3e-3,
     norm_bias_scale=64,
