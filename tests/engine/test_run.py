@@ -282,7 +282,7 @@ def test_the_time_taken_is_the_blocks(new_run):
 
 def test_several_sources_are_one_data_set_with_everyones_rows_labels_and_counts(new_run, splits):
     run = new_run()
-    kept = Features(torch.randn(60, 1, 8, 8), torch.full((60,), 7), "noise")
+    kept = Features(torch.randn(60, 1, 28, 28), torch.full((60,), 7), "noise")
     alone = {name: next(run.batches(getattr(splits, name), size=2000, shuffle=False)).x for name in ("forget", "test")}
     whole = torch.cat([alone["forget"], kept.x, alone["test"]])
     labels = torch.cat([splits.forget.y, kept.y, splits.test.y])
@@ -300,7 +300,7 @@ def test_several_sources_are_one_data_set_with_everyones_rows_labels_and_counts(
 
 def test_augmentation_of_a_mixed_batch_touches_the_images_alone_and_as_it_would_without_company(new_run, splits):
     how = Augmentation(2, "random")
-    kept = Features(torch.zeros(50, 1, 8, 8), torch.zeros(50, dtype=torch.int64), "noise")
+    kept = Features(torch.zeros(50, 1, 28, 28), torch.zeros(50, dtype=torch.int64), "noise")
     mixed = torch.cat([b.x for b in new_run().batches([splits.forget, kept], size=40, augment=how)])
     order = torch.cat([b.index for b in new_run().batches([splits.forget, kept], size=40, augment=how)])
     plain = next(new_run().batches(splits.forget, size=147, shuffle=False)).x
@@ -313,7 +313,7 @@ def test_augmentation_of_a_mixed_batch_touches_the_images_alone_and_as_it_would_
 
 @pytest.mark.parametrize("world", [2, 3])
 def test_processes_share_a_mixed_batch(new_run, splits, world):
-    kept = Features(torch.randn(60, 1, 8, 8), torch.zeros(60, dtype=torch.int64), "noise")
+    kept = Features(torch.randn(60, 1, 28, 28), torch.zeros(60, dtype=torch.int64), "noise")
     whole = list(new_run().batches([splits.forget, kept], size=50))
     shares = [list(new_run(rank=rank, world=world).batches([splits.forget, kept], size=50)) for rank in range(world)]
     for n, b in enumerate(whole):

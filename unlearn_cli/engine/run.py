@@ -86,6 +86,7 @@ class Run:
         self.trajectory = Trajectory()
         self._heads: dict[nn.Module, nn.Linear] = {}
         self._clock: float | None = None
+        self._stopped = False
         self._losses: list[Tensor] = []
         self._watched = 0
         self._finite = math.nan
@@ -310,7 +311,7 @@ class Run:
 
     def stop(self, reason: str) -> None:
         """Record why the method ended before its schedule did."""
-        self.stopped_by = reason
+        self.stopped_by, self._stopped = reason, True
 
     def note(self, text: str) -> None:
         """Something the user should read beside the result."""
@@ -321,17 +322,21 @@ class Run:
     def epochs(self, count: int, phase: str, images: Source | int) -> Iterator[int]:
         """0, 1, .. count - 1: a method's epochs, shown as progress over `images` each, and recorded at their ends.
 
-        A method may return within one; that epoch counts as well.
+        A method that calls `stop` may return within one; that epoch is recorded as well.
         """
         total = images if isinstance(images, int) else len(images)
         for epoch in range(count):
             self.progress.start(f"{phase}, epoch {epoch + 1} of {count}", total)
+            over = True
             try:
                 yield epoch
+            except GeneratorExit:
+                over = self._stopped  # otherwise an error ended the run, and nobody looks any more
+                raise
             finally:
-                if self._clock is not None:  # else an error ended the run, and nobody looks any more
+                if over:
                     self.trajectory.row(self, phase, epoch + 1)
-                    self.progress.end()
+                self.progress.end()
 
     @property
     def images_read(self) -> Counter[str]:
