@@ -10,6 +10,7 @@ from pathlib import Path
 
 import typer
 
+from tests import results
 from unlearn_cli import methods, models
 from unlearn_cli.cli.app import app
 from unlearn_cli.metrics import registry
@@ -142,7 +143,12 @@ def table(head: list[str], rows) -> list[str]:
     return ["| " + " | ".join(line) + " |" for line in lines]
 
 
+def every_class_part() -> str:
+    return "\n".join(table(*results.every_class())) + "\n"
+
+
 PARTS = {
+    "every_class": every_class_part,
     "options": options_part,
     "methods": methods_part,
     "architectures": architectures_part,

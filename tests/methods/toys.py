@@ -13,7 +13,14 @@ from unlearn_cli.engine.run import Options, Run
 from unlearn_cli.jobs.forget import unlearn
 from unlearn_cli.jobs.loading import Loaded, Plain, load
 
-QUICK = {"lau": {"epochs": 3}}
+QUICK = {
+    "tmu": {"epochs": 1, "twin_epochs": 1, "twin_fraction": 0.1, "curriculum_epochs": 1, "classifier_epochs": 5},
+    "lau": {"epochs": 3},
+    "adv-imp": {"epochs": 1, "n_adv": 1, "attack_steps": 3, "attack_step": 1.0},
+    "fisher": {"share": 0.1},
+    "unsir": {"noise_batch": 16, "noise_steps": 10, "copies": 2},
+    "gli": {"epochs": 1, "select": False},
+}
 """Settings that make a method quick, where one epoch would not do."""
 
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from unlearn_cli.ops.attacks import partial_pgd, pgd
+from unlearn_cli.ops.attacks import fgsm, partial_pgd, pgd, targeted_pgd
 from unlearn_cli.ops.losses import cross_entropy
 
 
@@ -70,3 +70,87 @@ def test_an_image_stays_a_picture_within_the_radius_and_its_loss_rises():
     assert ((moved >= 0) & (moved <= 1)).all()
     assert (cross_entropy(model(moved), y) > cross_entropy(model(x), y)).all()
     assert all(p.grad is None for p in model.parameters())
+
+
+@pytest.fixture
+def pictures():
+    draw = torch.Generator().manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(75, 4, dtype=torch.float64))
+    with torch.no_grad():
+        for p in model.parameters():
+            p.copy_(torch.randn(p.shape, generator=draw, dtype=torch.float64) / 4)
+    x, start = (torch.rand(8, 3, 5, 5, generator=draw, dtype=torch.float64) for _ in range(2))
+    return model, x, torch.arange(8) % 4, start
+
+
+def slope_at(model, x, y):
+    x = x.clone().requires_grad_()
+    return torch.autograd.grad(cross_entropy(model(x), y).sum(), x)[0]
+
+
+def test_the_fast_attack_is_one_signed_step_within_the_pixels_range(pictures):
+    model, x, y, _ = pictures
+    moved = fgsm(model, x, y, 0.1)
+    assert_close(moved, (x + 0.1 * slope_at(model, x, y).sign()).clamp(0, 1), rtol=0, atol=1e-12)
+    assert ((moved == 0) | (moved == 1)).any(), "the range binds somewhere"
+    assert ((moved - x).abs() <= 0.1 + 1e-12).all()
+
+
+def test_an_attack_without_a_slope_leaves_the_image(pictures):
+    _, x, y, start = pictures
+
+    def flat(p):
+        return 0 * p.flatten(1)[:, :4]
+
+    assert torch.equal(fgsm(flat, x, y, 0.1), x)
+    assert_close(targeted_pgd(flat, x, y, x, 0.1, 1.0, 3), x, rtol=0, atol=1e-12)
+
+
+def by_hand(model, x, target, start, step, radius, steps):
+    """The targeted attack one image at a time."""
+    moved = []
+    for image, c, first in zip(x, target, start, strict=True):
+        delta = first - image
+        for t in range(steps + 1):
+            if t:
+                slope = slope_at(model, (image + delta)[None], c[None])[0]
+                delta = delta - step * slope / max(slope.norm().item(), 1e-6)
+            delta = (image + delta).clamp(0, 1) - image
+            delta = delta * min(1.0, radius / delta.norm().item())
+        moved.append(image + delta)
+    return torch.stack(moved)
+
+
+@pytest.mark.parametrize("radius", [0.5, 100.0])
+def test_the_targeted_attack_goes_each_images_own_way(pictures, radius):
+    for steps in (0, 1, 7):
+        wanted = by_hand(*pictures, 0.3, radius, steps)
+        assert_close(targeted_pgd(*pictures, 0.3, radius, steps), wanted, rtol=0, atol=1e-10)
+
+
+def test_targeted_images_stay_pictures_within_the_radius_and_near_the_target(pictures):
+    model, x, target, start = pictures
+    before, moved = (targeted_pgd(model, x, target, start, 0.2, 1.0, steps) for steps in (0, 20))
+    for images in (before, moved):
+        assert (torch.linalg.vector_norm(images - x, dim=(1, 2, 3)) <= 1.0 + 1e-5).all()
+        assert ((images >= 0) & (images <= 1)).all()
+    assert (torch.linalg.vector_norm(start - x, dim=(1, 2, 3)) > 1.0).all(), "the start had to be drawn in"
+    assert (cross_entropy(model(moved), target) < cross_entropy(model(before), target)).all()
+    assert (model(moved).argmax(1) == target).sum() > (model(x).argmax(1) == target).sum()
+
+
+def test_attacked_images_carry_no_gradient_and_the_inputs_stay(pictures):
+    model, x, y, start = pictures
+    kept = x.clone(), start.clone()
+    with torch.no_grad():
+        made = fgsm(model, x, y, 0.1), targeted_pgd(model, x, y, start, 0.1, 1.0, 2)
+    assert not any(images.requires_grad for images in made)
+    assert torch.equal(x, kept[0])
+    assert torch.equal(start, kept[1])
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_no_images_make_none(pictures):
+    model, x, y, start = pictures
+    assert fgsm(model, x[:0], y[:0], 0.1).shape == (0, 3, 5, 5)
+    assert targeted_pgd(model, x[:0], y[:0], start[:0], 0.1, 1.0, 2).shape == (0, 3, 5, 5)

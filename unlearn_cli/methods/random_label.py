@@ -8,7 +8,6 @@ behaviour), and the loop stops once no forget image is given its own label.
 
 from typing import Annotated, Literal
 
-import torch
 from torch import nn
 
 from unlearn_cli.data.splits import Splits
@@ -16,6 +15,7 @@ from unlearn_cli.engine.run import Run
 from unlearn_cli.methods import BatchNorm, method, setting
 from unlearn_cli.ops.losses import cross_entropy
 from unlearn_cli.ops.modes import train_mode
+from unlearn_cli.ops.relabel_draws import wrong_labels
 
 
 @method("Fine-tuning on random wrong labels", paper="baseline", scope="class classes instances", reads="forget",
@@ -44,11 +44,3 @@ def random_label(
         if run.correct(model, forget) == 0:
             return run.stop(f"no forget image is given its label, epoch {epoch + 1}")
     run.note(f"the budget of {epochs} epochs ended with {run.correct(model, forget)} forget images given their label")
-
-
-def wrong_labels(y: torch.Tensor, classes: int, forgotten: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
-    """(n,) labels drawn uniformly among the classes other than y and the forgotten ones."""
-    allowed = torch.ones(len(y), classes)
-    allowed[torch.arange(len(y)), y] = 0
-    allowed[:, list(forgotten)] = 0
-    return torch.multinomial(allowed, 1, generator=generator).squeeze(1)

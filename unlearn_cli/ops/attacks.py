@@ -52,3 +52,42 @@ def pgd(function: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, step: float,
             (ascent,) = torch.autograd.grad(cross_entropy(function(moved), y).sum(), moved)
         moved = torch.minimum(torch.maximum(moved.detach() + step * ascent.sign(), below), above)
     return moved.detach()
+
+
+def fgsm(function: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, radius: float) -> Tensor:
+    """One step up the cross-entropy: x + radius · sign(∂CE/∂x), within [0, 1]; arguments as for `pgd`.
+
+    Source: Goodfellow et al., "Explaining and Harnessing Adversarial Examples", 2015.
+    """
+    return pgd(function, x, y, radius, radius, 1)
+
+
+def targeted_pgd(function: Callable[[Tensor], Tensor], x: Tensor, target: Tensor, start: Tensor, step: float, radius: float,
+                 steps: int) -> Tensor:  # fmt: skip
+    """Projected gradient descent on the cross-entropy of a class each image is to be taken for; L2, within [0, 1].
+
+        δ_0 = Proj(start - x);   δ_{t+1} = Proj( δ_t - step · g / max(‖g‖₂, 10⁻⁶) ),   g = ∂CE(f(x + δ_t), target)/∂δ
+        Proj: clip x + δ to [0, 1], then scale δ down to ‖δ‖₂ ≤ radius, for each image
+
+    Args:
+        function: images (n, C, H, W) in [0, 1] to logits (n, K); it normalises by itself.
+        start: (n, C, H, W) in [0, 1], such as uniform noise.
+        step, radius: L2 over an image, in units of [0, 1] pixels, > 0.
+
+    Returns:
+        (n, C, H, W) in [0, 1], after the last step, whether or not it reached the target.
+    """
+    every = tuple(range(1, x.dim()))
+
+    def project(delta: Tensor) -> Tensor:
+        delta = (x + delta).clamp(0, 1) - x
+        return delta * (radius / torch.linalg.vector_norm(delta, dim=every, keepdim=True)).clamp(max=1)
+
+    delta = project(start - x)
+    for _ in range(steps):
+        with torch.enable_grad():
+            delta = delta.detach().requires_grad_()
+            (slope,) = torch.autograd.grad(cross_entropy(function(x + delta), target).sum(), delta)
+        length = torch.linalg.vector_norm(slope, dim=every, keepdim=True).clamp(min=1e-6)
+        delta = project(delta.detach() - step * slope / length)
+    return (x + delta.detach()).clamp(0, 1)

@@ -1,0 +1,232 @@
+"""TMU: unlearn only those listed images that a retrained model would miss; keep the others through noisy copies.
+
+    twin       M_t ← fine-tune(θ₀, D ∪ A_c)       A_c: held-out images of D_f's classes;  easy on A_c: M_θ₀ is right
+    features   DF: distance of h(x) to its nearest of D_r;  AF: CE(σ(M(x)), M(x_adv));  CF: CE(M_r(x), y)
+               of A_c under M_t, of D_f under θ₀;   M_r: two epochs from scratch
+    predict    b(DF, AF, CF) = P(easy), learned on A_c, asked on D_f
+    unlearn    CE(f_θ(x_r), y_r),   CE(f_θ(x_e + noise), y_e) for the easy,   CE(f_θ(x_h), ỹ_h) for the hard
+
+"Towards Aligned Data Forgetting via Twin Machine Unlearning", 2025: the forget accuracy is to equal the retrained model's, not
+zero. A_c comes from the selection set, of which nothing is reported. Departures, as the authors' code differs from the paper
+and cannot be run whole: the paper's network b, features and start; the code's mean of five distances between features of
+length one, scaling, wrong labels (drawn once) for hard images and rates. hard=ascent is the paper's climb, ended at the loss
+of a guess; start=twin, df=concat, features=df_cf, classifier_width=32, classifier_optimizer=adam and classifier_epochs=200
+are the other side's choices. AF's target is σ(M(x)), where the code passes logits. The noise is in [0, 1] pixels; the paper's
+unit is unknown. Easy images are never shown without it. Every image is seen once per epoch, all kinds in one shuffled data
+set, so each kind weighs by its number.
+Where one kind of image is missing from A_c, b cannot be learned: an image is then hard where its CF is above the quantile
+(hits + 1) / (n + 2) of M_θ₀ on A_c. Without held-out images of the classes asked for, A_c is all of the selection set. Fewer
+than five listed images are scaled by A_c's quartiles. b learns in batches of 32, as A_c is a fifth of the test images.
+"""
+
+import math
+from types import SimpleNamespace
+from typing import Annotated, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from unlearn_cli.data.splits import Split, Splits
+from unlearn_cli.engine.batches import Batch, Features, seeded
+from unlearn_cli.engine.run import Run
+from unlearn_cli.engine.training import prepare
+from unlearn_cli.methods import BatchNorm, method, setting
+from unlearn_cli.ops.attacks import pgd
+from unlearn_cli.ops.difficulty import attack_loss, dense, easiest, nearest_distances, side_weights, unit_scaled
+from unlearn_cli.ops.losses import cross_entropy
+from unlearn_cli.ops.modes import train_mode
+from unlearn_cli.ops.relabel_draws import wrong_labels
+
+FEW = 5
+"""Fewer images than this have no spread of their own to speak of."""
+RETAIN, EASY, HARD = range(3)
+
+
+@method("Twin Machine Unlearning", paper="TMU, 2025", scope="instances", reads="forget retain selection")
+def tmu(
+    run: Run, model: nn.Module, splits: Splits, *,
+    features: Annotated[Literal["all", "df_cf", "df_af", "af_cf", "df", "af", "cf"], setting("what tells easy images")] = "all",
+    df: Annotated[Literal["mean", "concat"], setting("the nearest distances as their mean, or one by one")] = "mean",
+    nearest: Annotated[int, setting("how many of the nearest retain images DF looks at", ge=1)] = 5,
+    reference_limit: Annotated[int, setting("retain images per class that DF looks among, at most", ge=1)] = 5000,
+    attack_radius: Annotated[float, setting("of AF's attack, L-infinity, in [0, 1] pixels", gt=0, le=1)] = 4 / 255,
+    attack_steps: Annotated[int, setting("of AF's attack, a third of the radius each", ge=1)] = 5,
+    scaling: Annotated[Literal["separate", "held_out"], setting("forget features by their own quartiles, or A_c's")] = "separate",
+    twin_epochs: Annotated[int, setting("passes of the twin over all training images and A_c", ge=1)] = 10,
+    twin_lr: Annotated[float, setting("Adam's step size for the twin", gt=0)] = 1e-4,
+    twin_fraction: Annotated[float, setting("share of the retain set that the twin sees", gt=0, le=1)] = 1.0,
+    curriculum_epochs: Annotated[int, setting("passes of CF's network, from scratch", ge=1)] = 2,
+    curriculum_lr: Annotated[float, setting("Adam's step size for CF's network", gt=0)] = 1e-4,
+    curriculum_fraction: Annotated[float, setting("share of the retain set that CF's network sees", gt=0, le=1)] = 0.3,
+    classifier_width: Annotated[int, setting("of b's first hidden layer, twice the second's", ge=2)] = 64,
+    classifier_optimizer: Annotated[Literal["sgd", "adam"], setting("SGD with momentum 0.9 and decay 5e-4, or plain Adam")] = "sgd",
+    classifier_lr: Annotated[float, setting("its step size for b", gt=0)] = 0.01,
+    classifier_epochs: Annotated[int, setting("passes of b over A_c", ge=1)] = 100,
+    classifier_batch: Annotated[int, setting("images per step of b", ge=1)] = 32,
+    balance: Annotated[bool, setting("easy and hard images of A_c weigh the same together")] = False,
+    threshold: Annotated[float, setting("probability from which an image is easy; the authors' code has 0.622", gt=0, lt=1)] = 0.5,
+    start: Annotated[Literal["original", "twin"], setting("the weights that unlearning starts from")] = "original",
+    hard: Annotated[Literal["relabel", "ascent"], setting("hard images get wrong labels, or a rising loss")] = "relabel",
+    noise_std: Annotated[float, setting("of the noise on easy images, in [0, 1] pixels", ge=0, le=1)] = 3 / 255,
+    retain_fraction: Annotated[float, setting("share of the retain set that unlearning sees", gt=0, le=1)] = 1.0,
+    epochs: Annotated[int, setting("passes of unlearning", ge=1)] = 5,
+    lr: Annotated[float, setting("SGD's step size", gt=0)] = 0.01,
+    momentum: Annotated[float, setting("SGD's momentum", ge=0, lt=1)] = 0.9,
+    weight_decay: Annotated[float, setting("L2 penalty on the weights", ge=0)] = 5e-4,
+    batch_size: Annotated[int, setting("images per step, of b apart", ge=1)] = 64,
+    bn: BatchNorm = "train",
+) -> None:  # fmt: skip
+    given = {name: value for name, value in locals().items() if name not in ("run", "model", "splits")}
+    twin = twin_of(run, model, splits, SimpleNamespace(**given)) if start == "twin" else None
+    easy = predict_easy(run, model, splits, twin, **given)
+    if twin is not None:
+        model.load_state_dict(twin.state_dict())
+
+    forget, retain = splits.forget, run.sample(splits.retain, retain_fraction)
+    run.note(f"predicted: {int(easy.sum())} easy images, kept by noisy copies, and {int((~easy).sum())} hard ones, unlearned")
+    wrong = wrong_labels(forget.y, splits.classes, splits.forgotten, run.noise)
+    goal = torch.cat([retain.y, torch.where(easy, forget.y, wrong) if hard == "relabel" else forget.y])
+    kind = torch.cat([torch.full_like(retain.y, RETAIN), torch.where(easy, EASY, HARD)])
+    lesson = torch.stack([goal, kind], 1).to(run.device)
+
+    opt = run.optimizer(model, "sgd", lr=lr, momentum=momentum, weight_decay=weight_decay)
+    train_mode(model, bn)
+    for _ in run.epochs(epochs, "unlearning", len(lesson)):
+        for b in run.batches([retain, forget], lesson, size=batch_size):
+            goal, kind = b.extra.unbind(1)
+            loss = cross_entropy(model(noisy(run, b, kind == EASY, noise_std)), goal)
+            if hard == "ascent":
+                loss = torch.where(kind == HARD, -loss.clamp(max=math.log(splits.classes)), loss)
+            run.step(b.mean(loss), opt)
+
+
+def noisy(run: Run, b: Batch, chosen: Tensor, std: float) -> Tensor:
+    """The batch's images, the chosen ones (n,) with fresh Gaussian noise; std in [0, 1] pixels."""
+    scale = std / torch.tensor(run.std, device=run.device, dtype=b.x.dtype).view(1, -1, 1, 1)
+    return b.x + run.gaussian(b) * scale * chosen.view(-1, 1, 1, 1)
+
+
+def held_out(splits: Splits) -> Split:
+    """A_c: the selection set's images of the forget set's classes; all of the selection set where there is none."""
+    same = torch.isin(splits.selection.y, splits.forget.y)
+    return splits.selection.subset(same) if same.any() else splits.selection
+
+
+def trained(run: Run, net: nn.Module, parts: list[Split], phase: str, epochs: int, lr: float, size: int) -> nn.Module:
+    """A network after some epochs of Adam on several splits together; in eval mode."""
+    opt = run.optimizer(net, "adam", lr=lr)
+    train_mode(net, "train")
+    for _ in run.epochs(epochs, phase, sum(map(len, parts))):
+        for b in run.batches(parts, size=size):
+            run.step(b.mean(cross_entropy(net(b.x), b.y)), opt)
+    return net.eval()
+
+
+def twin_of(run: Run, model: nn.Module, splits: Splits, s: SimpleNamespace) -> nn.Module:
+    """M_t: the original after it saw the held-out images too, to which it is what the original is to the forget set."""
+    twin = run.newborn(model, "twin")
+    twin.load_state_dict(model.state_dict())
+    for mine, theirs in zip(twin.parameters(), model.parameters(), strict=True):
+        mine.requires_grad_(theirs.requires_grad)
+    parts = [splits.forget, run.sample(splits.retain, s.twin_fraction), held_out(splits)]
+    return trained(run, twin, parts, "twin", s.twin_epochs, s.twin_lr, s.batch_size)
+
+
+def curriculum_of(run: Run, model: nn.Module, splits: Splits, s: SimpleNamespace) -> nn.Module:
+    """M_r: a new network that has barely begun to learn, so that its loss says how soon an image is learned."""
+    net, some = run.newborn(model, "curriculum"), run.sample(splits.retain, s.curriculum_fraction)
+    prepare(run, net, some)
+    for name, p in net.named_parameters():
+        p.requires_grad_(name not in run.recipe.frozen)
+    parts = [some, splits.forget, held_out(splits)]
+    return trained(run, net, parts, "curriculum", s.curriculum_epochs, s.curriculum_lr, s.batch_size)
+
+
+def predict_easy(run: Run, model: nn.Module, splits: Splits, twin: nn.Module | None = None, **settings) -> Tensor:
+    """(n,) bool on the CPU: the forget images that a retrained model is thought to get right. The model stays as it is.
+
+    Compare with a retrained model's hits on the forget set for the accuracy of the prediction.
+
+    Args:
+        twin: M_t, if there is one already.
+        settings: the method's own, at their defaults where not given.
+    """
+    s = SimpleNamespace(**tmu.method.parse(settings))
+    forget, others = splits.forget, held_out(splits)
+    known = run.logits(model, others, "twin problem").argmax(1) == others.y.to(run.device)  # θ₀ never saw them
+    if not torch.isin(others.y, forget.y).all():
+        run.note(f"no held-out image has a class of the forget set: all {len(others)} of the selection set stand in")
+    needed = "df_af_cf" if s.features == "all" else s.features
+    mixed = bool(known.any() and not known.all())
+    curriculum = curriculum_of(run, model, splits, s) if "cf" in needed or not mixed else None
+
+    if not mixed:
+        share = (int(known.sum()) + 1) / (len(known) + 2)
+        run.note(f"all {len(known)} held-out images are {'easy' if known.all() else 'hard'}, which teaches nothing: "
+                 f"the forget images with the {1 - share:.0%} largest losses in the curriculum count as hard")  # fmt: skip
+        return easiest(loss_of(run, curriculum, forget), share).cpu()
+
+    twin = twin_of(run, model, splits, s) if twin is None else twin
+    near = references(run, splits, others, s.reference_limit)
+    theirs = characteristics(run, twin, others, near, curriculum, needed, s)
+    ours = characteristics(run, model, forget, near, curriculum, needed, s)
+    by_held_out = s.scaling == "held_out" or len(ours) < FEW
+    ours, theirs = unit_scaled(ours, theirs if by_held_out else ours), unit_scaled(theirs, theirs)
+    b = classifier(run, theirs, known, s)
+    with torch.no_grad():
+        said, easy = (b(x).squeeze(1).sigmoid() >= s.threshold for x in (theirs, ours))
+    right = [int((said == known)[kind].sum()) for kind in (known, ~known)]
+    run.note(f"of its own examples the classifier gets {right[0]} of {int(known.sum())} easy and "
+             f"{right[1]} of {int((~known).sum())} hard ones right")  # fmt: skip
+    return easy.cpu()
+
+
+def references(run: Run, splits: Splits, others: Split, limit: int) -> Split:
+    """Retain images of the classes of the forget set and A_c, drawn at random, at most `limit` of each."""
+    chosen = []
+    for label in torch.cat([splits.forget.y, others.y]).unique():
+        same = (splits.retain.y == label).nonzero().squeeze(1)
+        chosen.append(same[torch.randperm(len(same), generator=run.noise)[:limit]])
+    return splits.retain.subset(torch.cat(chosen).sort().values)
+
+
+def characteristics(run: Run, net: nn.Module, part: Split, near: Split, curriculum: nn.Module | None, needed: str,
+                    s: SimpleNamespace) -> Tensor:  # fmt: skip
+    """(n, d) the features by which a split's images are judged: h, attack and scores of `net`."""
+    found = []
+    if "df" in needed:
+        backbone, _ = run.split(net)
+        x = run.features(backbone, part)
+        there = run.features(backbone, near, "references") if len(near) else x
+        y = there.y if len(near) else torch.full_like(x.y, -1)
+        distances = nearest_distances(x.x, x.y, there.x, y, s.nearest)
+        found.append(distances.mean(1, keepdim=True) if s.df == "mean" else distances)
+    if "af" in needed:
+        attacked = run.attacked(net, part, lambda f, x, y: pgd(f, x, y, s.attack_radius / 3, s.attack_radius, s.attack_steps))
+        found.append(attack_loss(run.logits(net, part), attacked)[:, None])
+    if "cf" in needed:
+        found.append(loss_of(run, curriculum, part)[:, None])
+    return torch.cat(found, 1)
+
+
+def loss_of(run: Run, net: nn.Module, part: Split) -> Tensor:
+    """(n,) cross-entropy of a split's images."""
+    return cross_entropy(run.logits(net, part), part.y.to(run.device))
+
+
+def classifier(run: Run, x: Tensor, easy: Tensor, s: SimpleNamespace) -> nn.Module:
+    """b: a small network from features (n, d) to the log-odds (n, 1) of being easy, (n,) bool."""
+    b = dense([x.shape[1], s.classifier_width, s.classifier_width // 2, 1], seeded(run.seed, "easy or hard"))
+    b.to(x.device, x.dtype)
+    weights = side_weights(easy).to(x.dtype) if s.balance else torch.ones_like(x[:, 0])
+    more = {"momentum": 0.9, "weight_decay": 5e-4} if s.classifier_optimizer == "sgd" else {}
+    opt = run.optimizer(b, s.classifier_optimizer, lr=s.classifier_lr, **more)
+    examples = Features(x, easy, "held-out")
+    for _ in run.epochs(1, "classifier", len(x) * s.classifier_epochs):
+        for _ in range(s.classifier_epochs):
+            for part in run.batches(examples, weights, size=s.classifier_batch):
+                truth = part.y.to(part.x.dtype)
+                loss = binary_cross_entropy_with_logits(b(part.x).squeeze(1), truth, reduction="none")
+                run.step(part.mean(part.extra * loss), opt)
+    return b

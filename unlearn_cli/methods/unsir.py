@@ -1,0 +1,147 @@
+"""UNSIR: overwrite a class with noise that looks least like it, then repair on some of the retain set.
+
+    noise     N ← argmin -CE(f_θ(N), y) + λ·‖N‖²        Adam from N(0, 1), weights at rest; one batch per class
+    impair    θ ← θ - Adam ∇ CE(f_θ(x), y)              x, y: a retain subset and R copies of all noise, shuffled together
+    repair    θ ← θ - Adam ∇ CE(f_θ(x_r), y_r)          the retain subset alone
+
+"Fast Yet Effective Machine Unlearning", TNNLS 2023: zero-glance, as no forget image is read. The norm is that of the
+public code, squared, and the optimiser its Adam. Rates are for models trained from scratch; for a pre-trained ResNet18
+the paper has impair_lr=0.01 repair_lr=0.005 body_lr=1e-4.
+Departures: every noise image is used and carries its own class (the notebook: noise_rows=3 noise_label=zero). BatchNorm
+normalises the noise by its own batch, as published, but does not take note of it; dropout is off while noise is
+learned. The retain subset is drawn by the seed, not the first images (retain_choice=first): here these are first by path.
+
+Listed images are forgotten by the form of the GLI benchmark, which reads them, though not their labels:
+
+    impair    N ← clip(argmin -MSE(f_θ(N), f_θ(x_f)), 0, 1);   θ ← θ - lr · ∇ [ CE(f_θ(N), y_r) + CE(f_θ(x_r), y_r) ]
+    repair    θ ← θ - lr · ∇ CE(f_θ(x_r), y_r)          all of the retain set
+
+Departures: an epoch draws as many retain images as there are listed ones, so that no pair of batches differs in size
+and none is skipped; the noise lives in pixels, with the normalisation behind it; and f_θ(x_f) leaves BatchNorm's
+statistics alone. Of the class form's settings noise_bn, repair_epochs and bn apply.
+"""
+
+from typing import Annotated, Literal
+
+import torch
+from torch import Tensor, nn
+
+from unlearn_cli.data.splits import Splits
+from unlearn_cli.engine.batches import Features, seeded
+from unlearn_cli.engine.optim import Optimizer
+from unlearn_cli.engine.run import Run
+from unlearn_cli.methods import BatchNorm, method, setting
+from unlearn_cli.ops.losses import cross_entropy
+from unlearn_cli.ops.modes import train_mode
+from unlearn_cli.ops.noise import Pixels, at_rest, descend, error_maximising
+
+
+@method("Error-maximising noise, impair and repair", paper="UNSIR, TNNLS 2023", scope="class classes instances", reads="retain",
+        instances_read="forget")  # fmt: skip
+def unsir(
+    run: Run, model: nn.Module, splits: Splits, *,
+    lam: Annotated[float, setting("weight of the noise's squared norm", ge=0)] = 0.1,
+    noise_steps: Annotated[int, setting("steps of learning the noise", ge=1)] = 40,
+    noise_lr: Annotated[float, setting("Adam's rate for the noise", gt=0)] = 0.1,
+    noise_batch: Annotated[int, setting("noise images per class, learned together", ge=1)] = 256,
+    noise_bn: Annotated[Literal["batch", "eval"], setting("noise is normalised by its own batch, or by the statistics")] = "batch",
+    copies: Annotated[int, setting("how often each noise image is shown in an impair epoch", ge=1)] = 20,
+    independent: Annotated[bool, setting("learn every copy anew, in place of repeating one")] = False,
+    noise_rows: Annotated[int | None, setting("use only so many noise images per class; default all", ge=1)] = None,
+    noise_label: Annotated[Literal["own", "zero"], setting("what noise is labelled: its class, or always the first")] = "own",
+    retain_per_class: Annotated[int, setting("retain images per class, at most", ge=1)] = 1000,
+    retain_choice: Annotated[Literal["seeded", "first"], setting("which of them: drawn, or the first by path")] = "seeded",
+    impair_lr: Annotated[float, setting("Adam's rate in the impair stage", gt=0)] = 0.02,
+    repair_lr: Annotated[float, setting("Adam's rate in the repair stage", gt=0)] = 0.01,
+    body_lr: Annotated[float | None, setting("rate of all below the head in both stages; default the head's", gt=0)] = None,
+    impair_epochs: Annotated[int, setting("passes over retain subset and noise", ge=1)] = 1,
+    repair_epochs: Annotated[int, setting("passes over the retain subset", ge=0)] = 1,
+    batch_size: Annotated[int, setting("images per step", ge=1)] = 256,
+    instance_noise_steps: Annotated[int, setting("listed images: steps of learning a batch's noise", ge=0)] = 5,
+    instance_noise_lr: Annotated[float, setting("listed images: Adam's rate for the noise", gt=0)] = 0.01,
+    instance_epochs: Annotated[int, setting("listed images: impair passes over them", ge=1)] = 2,
+    instance_lr: Annotated[float, setting("listed images: SGD's rate in both stages", gt=0)] = 0.001,
+    instance_batch_size: Annotated[int, setting("listed images: images per step", ge=1)] = 64,
+    bn: BatchNorm = "train",
+) -> None:  # fmt: skip
+    own_batch = noise_bn == "batch"
+    if not splits.forgotten:
+        opt = run.optimizer(model, "sgd", lr=instance_lr)
+        impair_by_images(run, model, splits, opt, instance_epochs, instance_noise_steps, instance_noise_lr, instance_batch_size,
+                         own_batch, bn)  # fmt: skip
+        train(run, model, opt, "repair", [splits.retain], repair_epochs, instance_batch_size, bn)
+        return
+
+    draw = seeded(run.seed, "unsir", "retain") if retain_choice == "seeded" else None
+    retain = splits.retain.subset(some_of_each(splits.retain.y, retain_per_class, draw))
+    batch = noise_batch, retain.images.channels, retain.images.size, retain.images.size
+    with at_rest(model, own_batch):
+        sets = [class_noise(run, model, splits.forgotten, batch, lam, noise_steps, noise_lr, noise_rows, noise_label)
+                for _ in range(copies if independent else 1)]  # fmt: skip
+    noise = sets if independent else sets * copies  # the same tensors again and again, not copies of them
+    train(run, model, adam(run, model, impair_lr, body_lr), "impair", [retain, *noise], impair_epochs, batch_size, bn)
+    train(run, model, adam(run, model, repair_lr, body_lr), "repair", [retain], repair_epochs, batch_size, bn)
+
+
+def train(run: Run, model: nn.Module, opt: Optimizer, phase: str, parts: list, epochs: int, size: int, bn: str) -> None:
+    """Plain cross-entropy on several sources as one shuffled data set."""
+    for _ in run.epochs(epochs, phase, sum(map(len, parts))):
+        train_mode(model, bn)
+        for b in run.batches(parts, size=size):
+            run.step(b.mean(cross_entropy(model(b.x), b.y)), opt)
+
+
+def adam(run: Run, model: nn.Module, lr: float, body_lr: float | None) -> Optimizer:
+    """A new Adam, so that no moments are carried over; the head at lr, the rest at body_lr."""
+    head = list(run.split(model)[1].parameters())
+    own = {id(p) for p in head}
+    body = [p for p in model.parameters() if id(p) not in own]
+    return run.optimizer([(body, (body_lr or lr) / lr), (head, 1.0)], "adam", lr=lr)
+
+
+def class_noise(
+    run: Run, model: nn.Module, forgotten: tuple[int, ...], batch: tuple[int, ...], lam: float, steps: int, lr: float,
+    rows: int | None, label: str,
+) -> Features:  # fmt: skip
+    """A batch of noise for each class, all of it or its first rows, as a source of batches; the same on every process."""
+    learned, labels = [], []
+    for c in forgotten:
+        y = torch.full((batch[0],), c, device=run.device)
+        noise = torch.randn(batch, generator=run.noise).to(run.device, run.dtype, memory_format=torch.channels_last)
+        opt = run.optimizer([noise.requires_grad_()], "adam", lr=lr)
+        noise = descend(noise, lambda x, y=y: error_maximising(model(x), y, x, lam), opt, steps)
+        with torch.no_grad():
+            left = error_maximising(model(noise), y, noise, lam).mean().item()
+        if left > 0:
+            run.note(
+                f"class {c}: the noise still costs more by its norm than it gains in error (J = {left:.3g}): raise noise_steps"
+            )
+        learned.append(noise[:rows])
+        labels.append(y[:rows] if label == "own" else torch.zeros_like(y[:rows]))
+    return Features(torch.cat(learned), torch.cat(labels), "noise")
+
+
+def impair_by_images(
+    run: Run, model: nn.Module, splits: Splits, opt: Optimizer, epochs: int, steps: int, lr: float, size: int,
+    own_batch: bool, bn: str,
+) -> None:  # fmt: skip
+    """Noise that leaves the listed images' logits is given retain labels, pair of batches by pair of batches."""
+    forget, retain, pixels = splits.forget, splits.retain, Pixels(run.mean, run.std, run.device, run.dtype)
+    n, draw, seen = min(len(forget), len(retain)), seeded(run.seed, "unsir", "retain"), pixels.into(model)
+    for _ in run.epochs(epochs, "impair", 2 * n):
+        some, listed = (part.subset(torch.randperm(len(part), generator=draw)[:n]) for part in (retain, forget))
+        for f, r in zip(run.batches(listed, size=size), run.batches(some, size=size), strict=True):
+            noise = run.gaussian(r).requires_grad_()
+            with at_rest(model, own_batch):
+                with torch.no_grad():
+                    goal = model(f.x)
+                away = run.optimizer([noise], "adam", lr=lr)
+                noise = descend(noise, lambda x, goal=goal: -(seen(x) - goal).square().mean(1), away, steps, r.size).clamp(0, 1)
+            train_mode(model, bn)
+            run.step(r.mean(cross_entropy(seen(noise), r.y) + cross_entropy(model(r.x), r.y)), opt)
+
+
+def some_of_each(y: Tensor, count: int, generator: torch.Generator | None) -> Tensor:
+    """Positions, in order, of at most `count` images of each label: drawn, or the first without a generator."""
+    order = torch.arange(len(y)) if generator is None else torch.randperm(len(y), generator=generator)
+    return torch.cat([order[y[order] == c][:count] for c in y.unique()]).sort().values

@@ -1,0 +1,178 @@
+"""The diagonal of the Fisher information: squares of per-image gradients, without a loop over the images.
+
+A layer's weight gradient for one image is made of what went in and of the gradient that came back. The one is recorded for a
+whole batch, the other comes with each backward pass, which stops at the layers' outputs; they are multiplied image by
+image, and squares are summed at once, so that no more than CHUNK numbers of per-image gradients exist at a time.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import reduce
+from typing import TYPE_CHECKING, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.graph import GradientEdge, get_gradient_edge
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from unlearn_cli.errors import UnlearnError
+
+if TYPE_CHECKING:
+    from unlearn_cli.data.splits import Split
+    from unlearn_cli.engine.run import Run
+
+CHUNK = 1 << 24
+Labels = Literal["all", "sampled", "own"]
+Calls = dict[nn.Module, list[tuple[Tensor, GradientEdge]]]
+"""The operand of a layer and the place that its output has in the graph, for each call in a forward pass."""
+
+
+def diagonal(run: "Run", model: nn.Module, split: "Split", labels: Labels = "all", size: int = 32) -> dict[str, Tensor]:
+    """F_i for every parameter, by name and in its shape, with the model in eval mode.
+
+        F_i = 1/n · Σ_x Σ_y p(y|x) · ( ∂CE(f(x), y)/∂θ_i )²,    p = σ(f(x))
+
+    Args:
+        labels: "all" is the formula, at the cost of a backward pass per class; "sampled" draws one y ~ p(y|x) per image,
+            which has the same mean; "own" takes each image's label (the empirical Fisher information).
+        size: images per forward pass, all of whose activations are kept, and nine times as much for 3x3 convolutions.
+    """
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    total = {name: torch.zeros(p.shape, dtype=p.dtype, device=p.device) for name, p in model.named_parameters()}
+    run.progress.start("Fisher information", len(split))
+    for b in run.batches(split, size=size, shuffle=False):
+        drawn = torch.rand(b.size, generator=run.noise, dtype=torch.float64)[b.share] if labels == "sampled" else None
+        if len(b.y) == 0:
+            continue
+        with recorded(model) as calls, torch.enable_grad():
+            logits = model(b.x.requires_grad_())
+        for seed in seeds(logits.detach(), labels, b.y, drawn):
+            for name, part in squares(model, calls, logits, seed):
+                total[name] += part
+    run.progress.end()
+    for module, mode in modes.items():
+        module.training = mode
+    return {name: run.ranks.sum_(t).div_(len(split)) for name, t in total.items()}
+
+
+def seeds(logits: Tensor, labels: Labels, y: Tensor, drawn: Tensor | None) -> Iterator[Tensor]:
+    """(n, C) gradients of the loss by the logits: sqrt(p_y)·(p - e_y) for each y, or p - e_y for one y per image.
+
+    Args:
+        drawn: (n,) uniform on [0, 1), for labels = "sampled".
+    """
+    p = logits.softmax(1)
+    if labels == "all":
+        for k in range(p.shape[1]):
+            yield p[:, k : k + 1].sqrt() * (p - F.one_hot(torch.full_like(y, k), p.shape[1]))
+    else:
+        if drawn is not None:
+            below = p.double().cumsum(1) <= drawn.to(p.device)[:, None]
+            y = below.sum(1).clamp(max=p.shape[1] - 1)
+        yield p - F.one_hot(y, p.shape[1])
+
+
+@contextmanager
+def recorded(model: nn.Module) -> Iterator[Calls]:
+    """Record the layers that have parameters of their own, in the forward passes inside."""
+    owners = [module for module in model.modules() if any(True for _ in module.parameters(recurse=False))]
+    for module in owners:
+        if any(True for _ in module.children()):
+            raise UnlearnError(f"a {type(module).__name__} holds parameters beside its layers; their gradients per image "
+                               "are not known.", "take another method.")  # fmt: skip
+    if sum(len(list(module.parameters(recurse=False))) for module in owners) > len(list(model.parameters())):
+        raise UnlearnError("two layers of the network share a parameter; its gradients per image are not known.",
+                           "take another method.")  # fmt: skip
+    calls: Calls = defaultdict(list)
+
+    def record(module: nn.Module, inputs: tuple, output: Tensor) -> None:
+        # The edge, not the output: a ReLU in place would put itself into the output's history.
+        calls[module].append((operand(module, inputs[0]), get_gradient_edge(output)))
+
+    hooks = [module.register_forward_hook(record) for module in owners]
+    try:
+        yield calls
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def squares(model: nn.Module, calls: Calls, outputs: Tensor, seed: Tensor) -> Iterator[tuple[str, Tensor]]:
+    """Σ_images ( ∂<seed, outputs>/∂θ )² by parameter name, in one backward pass that keeps the graph.
+
+    Args:
+        outputs: (n, C), of a forward pass that was recorded.
+        seed: (n, C) gradient by the outputs.
+    """
+    edges = [edge for made in calls.values() for _, edge in made]
+    grads = iter(torch.autograd.grad(outputs, edges, seed, retain_graph=True, allow_unused=True))
+    pairs = {module: [(x, g) for (x, _), g in zip(made, grads, strict=False) if g is not None] for module, made in calls.items()}
+    with torch.no_grad():
+        for prefix, module in model.named_modules():
+            if pairs.get(module):
+                for name, part in _squares(module, pairs[module]).items():
+                    yield f"{prefix}.{name}" if prefix else name, part
+
+
+def _squares(module: nn.Module, calls: list[tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
+    """Of one layer; the gradients of several calls in a forward pass add up before they are squared."""
+    own = dict(module.named_parameters(recurse=False))
+    dtype = next(iter(own.values())).dtype
+    many = max(1, CHUNK // sum(p.numel() for p in own.values()))
+    total = {name: torch.zeros(p.shape, dtype=dtype, device=p.device) for name, p in own.items()}
+    for first in range(0, len(calls[0][0]), many):
+        parts = [per_image(module, x[first : first + many], g[first : first + many].to(dtype)) for x, g in calls]
+        for name in own:
+            total[name] += reduce(torch.add, (part[name] for part in parts)).square_().sum(0)
+    return total
+
+
+def operand(module: nn.Module, x: Tensor) -> Tensor:
+    """What a layer's weights are multiplied with, from what went in: the same for every backward pass."""
+    x = x.detach().to(next(module.parameters()).dtype)
+    if isinstance(module, nn.Conv2d):  # (n, groups, patch, places), the patches that the kernel sees
+        mode = "constant" if module.padding_mode == "zeros" else module.padding_mode
+        x = F.pad(x, module._reversed_padding_repeated_twice, mode)
+        return F.unfold(x, module.kernel_size, module.dilation, 0, module.stride).unflatten(1, (module.groups, -1))
+    if isinstance(module, nn.Linear):  # (n, vectors, inputs)
+        return x.reshape(len(x), -1, x.shape[-1])
+    if isinstance(module, _BatchNorm):  # (n, channels, places): in eval mode it is a scale and a shift
+        if module.running_mean is None:
+            raise UnlearnError("a BatchNorm layer without running statistics mixes the images.", "take another method.")
+        scale = torch.rsqrt(module.running_var + module.eps)
+        return (x.reshape(len(x), x.shape[1], -1) - module.running_mean[:, None]) * scale[:, None]
+    return x
+
+
+def per_image(module: nn.Module, x: Tensor, g: Tensor) -> dict[str, Tensor]:
+    """(n, *shape) gradients by a layer's parameters, image by image.
+
+    Args:
+        x: (n, ..) operand.
+        g: (n, ..) gradient by what came out of the layer.
+    """
+    if isinstance(module, nn.Conv2d):
+        g = g.flatten(2)
+        weight = g.unflatten(1, (module.groups, -1)) @ x.transpose(2, 3)
+        return {"weight": weight.reshape(len(x), *module.weight.shape), "bias": g.sum(2)}
+    if isinstance(module, nn.Linear):
+        g = g.reshape(len(g), -1, g.shape[-1])
+        return {"weight": g.transpose(1, 2) @ x, "bias": g.sum(1)}
+    if isinstance(module, _BatchNorm):
+        g = g.reshape(len(g), g.shape[1], -1)
+        return {"weight": (g * x).sum(2), "bias": g.sum(2)}
+    return _through(module, x, g)
+
+
+def _through(module: nn.Module, x: Tensor, g: Tensor) -> dict[str, Tensor]:
+    """Of any other layer: through it once more, image by image under torch.func."""
+    from torch.func import functional_call, grad, vmap
+
+    def inner(parameters: dict[str, Tensor], x: Tensor, g: Tensor) -> Tensor:
+        return (functional_call(module, parameters, (x[None],)) * g[None]).sum()
+
+    own = {name: p.detach() for name, p in module.named_parameters(recurse=False)}
+    return vmap(grad(inner), (None, 0, 0))(own, x, g)
