@@ -10,6 +10,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from tests.quick import quick
+from unlearn_cli import methods
 from unlearn_cli.checkpoints import store
 from unlearn_cli.cli import app
 
@@ -20,7 +22,11 @@ CASES = {
     "lau-images": ("lau", {"attack": "images", "attack_steps": 1, "epochs": 1, "cache": "false"}),
     "fine-tune": ("fine-tune", {"epochs": 1, "bn": "train", "momentum": 0.9, "batch_size": 101}),
     "neg-grad": ("neg-grad", {"epochs": 2, "batch_size": 29}),
+    "suli": ("suli", {"bn": "train", "forwards": 2, "chunk_size": 41}),
+    "su": ("su", {"batch_size": 33, "lr": 1e-3}),
 }
+CASES |= {name: (name, quick(name)) for name in methods.names() if name not in CASES and name != "mask"}
+LIST = "".join(f"train/{digit}/{number:04}.png\n" for digit, number in ((3, 3), (3, 13), (5, 5), (8, 8)))
 SEVERAL = """
 import json, sys
 from unlearn_cli.cli.app import run
@@ -41,17 +47,18 @@ def written(shipped, tmp_path_factory):
     wide = {name: tensor.double() if tensor.is_floating_point() else tensor for name, tensor in found.tensors.items()}
     double = store.write(str(place / "double.safetensors"), wide, found.record)
     (place / "several.py").write_text(SEVERAL)
+    (place / "list.txt").write_text(LIST)
 
     def command(case, processes):
         method, settings = CASES[case]
+        request = ["--class", "3"] if "class" in methods.get(method).scope else ["--instances", str(place / "list.txt")]
         given = [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
         output = str(place / f"{case}-{processes}.safetensors")
         return [
             "forget",
             "--method",
             method,
-            "--class",
-            "3",
+            *request,
             double,
             "-o",
             output,
@@ -79,7 +86,7 @@ def written(shipped, tmp_path_factory):
         env=os.environ | alone,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -101,5 +108,5 @@ def test_only_the_first_process_writes_and_speaks(written):
     place, said = written
     assert said.splitlines() == [str(place / f"{case}-2.safetensors") for case in CASES]
     outputs = {f"{case}-{processes}.safetensors" for case in CASES for processes in (1, 2)}
-    inputs = {"digits", "model.safetensors", "double.safetensors", "several.py"}
+    inputs = {"digits", "model.safetensors", "double.safetensors", "several.py", "list.txt"}
     assert {path.name for path in place.iterdir()} == outputs | inputs

@@ -147,7 +147,7 @@ def test_the_pull_holds_the_weights_that_do_not_matter(toy):
 
 
 def test_it_ends_with_the_step_after_which_no_image_is_known(toy):
-    made = toy.forget("adv-imp", quick=False, **BRIEF)
+    made = toy.forget("adv-imp", short=False, **BRIEF)
     assert made.run.stopped_by == f"the forget accuracy reached 0, pass {made.run.steps}, step {made.run.steps}"
     assert known(made) == 0
     sooner = toy.forget("adv-imp", **BRIEF | {"epochs": made.run.steps - 1})
@@ -156,7 +156,7 @@ def test_it_ends_with_the_step_after_which_no_image_is_known(toy):
 
 
 def test_it_ends_at_the_accuracy_asked_for(toy):
-    made = toy.forget("adv-imp", quick=False, **BRIEF, stop_accuracy=0.5)
+    made = toy.forget("adv-imp", short=False, **BRIEF, stop_accuracy=0.5)
     assert made.run.stopped_by.startswith("the forget accuracy reached 0.5, pass")
     assert 0 < known(made) <= 73
 
@@ -214,7 +214,7 @@ def test_batchnorm_keeps_its_statistics_unless_told_otherwise_and_the_importance
 
 def test_listed_images_are_forgotten(toy):
     listed = Request(instances=("train/3/0003.png", "train/0/0000.png", "train/0/0010.png"))
-    made = toy.forget("adv-imp", listed, quick=False, n_adv=5, attack_steps=3, attack_step=1.0)
+    made = toy.forget("adv-imp", listed, short=False, n_adv=5, attack_steps=3, attack_step=1.0)
     for loaded, right in ((toy.load(), 3), (made.loaded, 0)):
         run = loaded.run(Options(device="cpu", precision="float32"))
         with run.adopted(loaded.model, loaded.head) as model:

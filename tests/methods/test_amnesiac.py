@@ -35,7 +35,7 @@ def taught(monkeypatch):
 
 def test_retain_images_keep_their_labels_and_forget_images_get_a_wrong_one_for_good(toy, taught):
     request = Request(("3", "8"))
-    made = toy.forget("amnesiac", request, epochs=2, quick=False)
+    made = toy.forget("amnesiac", request, epochs=2, short=False)
     rows = torch.cat(taught)
     forgotten = torch.isin(rows[:, 1], torch.tensor([3, 8]))
     assert torch.equal(rows[~forgotten, 1], rows[~forgotten, 2])
@@ -63,7 +63,7 @@ def test_a_listed_image_may_be_given_every_other_label(toy, taught):
 
 def test_the_class_is_forgotten_and_the_others_are_not(toy):
     request = Request(("3",))
-    made, tuned = toy.forget("amnesiac", request, quick=False, **QUICK), toy.forget("fine-tune", request, quick=False, epochs=1)
+    made, tuned = toy.forget("amnesiac", request, short=False, **QUICK), toy.forget("fine-tune", request, short=False, epochs=1)
     assert accuracy(made, "forget", request) < 0.1
     assert accuracy(made, "retain", request) > 0.9
     assert accuracy(tuned, "forget", request) > 0.5, "epochs without wrong labels do not do it"

@@ -150,8 +150,8 @@ def probabilities(outcome, name):
 
 
 def test_the_class_is_forgotten_towards_the_bad_teacher_and_the_others_stay(toy):
-    made = toy.forget("bad-teacher", quick=False, lr=1e-3, epochs=2, batch_size=32)
-    start = toy.forget("bad-teacher", quick=False, lr=1e-12)
+    made = toy.forget("bad-teacher", short=False, lr=1e-3, epochs=2, batch_size=32)
+    start = toy.forget("bad-teacher", short=False, lr=1e-12)
     bad, _ = teachers(toy)
     (now, y), (before, _) = probabilities(made, "forget"), probabilities(start, "forget")
     assert (before.argmax(1) == y).float().mean() > 0.9

@@ -120,15 +120,15 @@ def test_the_network_keeps_its_shape_and_its_names(toy):
 
 def test_it_forgets_when_the_rate_suits_the_network(toy):
     assert known(toy.forget("boundary-expand", lr=1e-12).loaded) == 139
-    assert known(toy.forget("boundary-expand", quick=False, lr=1e-2).loaded) == 0
+    assert known(toy.forget("boundary-expand", short=False, lr=1e-2).loaded) == 0
 
 
 def test_the_stop_looks_at_the_model_without_the_shadow(toy):
-    made = toy.forget("boundary-expand", quick=False, lr=2e-4, stop_accuracy=0.25)
+    made = toy.forget("boundary-expand", short=False, lr=2e-4, stop_accuracy=0.25)
     assert made.run.stopped_by.startswith("the forget accuracy reached 0.25, epoch")
     assert 1 < made.run.steps / 3 < 10
     assert known(made.loaded) / 147 <= 0.25
-    sooner = toy.forget("boundary-expand", quick=False, lr=2e-4, epochs=made.run.steps // 3 - 1)
+    sooner = toy.forget("boundary-expand", short=False, lr=2e-4, epochs=made.run.steps // 3 - 1)
     assert known(sooner.loaded) / 147 > 0.25, "an epoch earlier it was not yet reached"
 
 

@@ -122,16 +122,16 @@ def test_a_tiny_attack_fails_and_says_so_and_its_images_are_learned_better(toy, 
 
 
 def test_it_forgets_when_the_rate_suits_the_network(toy):
-    plain, quicker = (toy.forget("boundary-shrink", quick=False, lr=lr) for lr in (1e-12, 1e-4))
+    plain, quicker = (toy.forget("boundary-shrink", short=False, lr=lr) for lr in (1e-12, 1e-4))
     assert known(plain) == 139
     assert known(quicker) == 0
     assert "moved 100%" in plain.run.notes[0]
 
 
 def test_it_goes_through_all_epochs_unless_told_when_to_end(toy):
-    to_the_end = toy.forget("boundary-shrink", quick=False, lr=1e-3)
+    to_the_end = toy.forget("boundary-shrink", short=False, lr=1e-3)
     assert to_the_end.run.steps == 10 * 3
-    ended = toy.forget("boundary-shrink", quick=False, lr=1e-3, stop_accuracy=0.0)
+    ended = toy.forget("boundary-shrink", short=False, lr=1e-3, stop_accuracy=0.0)
     assert ended.run.steps < 30
     assert ended.run.stopped_by.startswith("the forget accuracy reached 0, epoch")
     assert known(ended) == 0

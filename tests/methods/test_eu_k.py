@@ -65,7 +65,7 @@ def test_what_the_recipe_froze_keeps_its_values(toy):
 def test_it_trains_as_long_as_the_original_did(toy, monkeypatch):
     asked = []
     monkeypatch.setattr(module, "rate", lambda schedule, lr, at, epochs: asked.append(epochs) or lr)
-    made = toy.forget("eu-k", quick=False, layers=1)
+    made = toy.forget("eu-k", short=False, layers=1)
     retain = made.run.images_read["retain"]
     assert set(asked) == {made.run.recipe.epochs}
     assert made.run.steps == made.run.recipe.epochs * -(-retain // 64)

@@ -4,8 +4,9 @@ import shutil
 
 import pytest
 import torch
-from toys import QUICK, Toy
+from toys import Toy
 
+from tests.quick import quick
 from unlearn_cli import methods
 from unlearn_cli.checkpoints import store
 from unlearn_cli.data.splits import ALL, Request, split
@@ -182,7 +183,7 @@ def test_the_model_comes_back_as_it_went_in(name, precision, toy):
     from unlearn_cli.engine.run import Options
 
     run = loaded.run(Options(device="cpu", precision=precision))
-    values = method.parse(QUICK.get(name, {"epochs": 1} if "epochs" in method.settings else {}))
+    values = method.parse(quick(name))
     with run.adopted(loaded.model, loaded.head) as model:
         reads = method.reads_with(values, bool(request_for(name).instances))
         method.run(run, model, split(loaded.folder, request_for(name), reads, 0.2), values)

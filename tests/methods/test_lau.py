@@ -100,7 +100,7 @@ def known(outcome, name="forget"):
 
 
 def test_it_stops_when_exactly_no_image_is_given_its_class(toy):
-    made = toy.forget("lau", quick=False)
+    made = toy.forget("lau", short=False)
     assert made.run.stopped_by.startswith("every image forgotten")
     assert known(made) == 0
 
@@ -170,13 +170,13 @@ def test_each_setting_matters(toy, settings):
 
 
 def test_looking_once_an_epoch_ends_at_an_epochs_end(toy):
-    made = toy.forget("lau", stop_check="epoch", quick=False)
+    made = toy.forget("lau", stop_check="epoch", short=False)
     assert known(made) == 0
     assert made.run.steps % 2 == 0
 
 
 def test_several_classes_are_forgotten_together(toy):
-    made = toy.forget("lau", Request(("3", "8")), quick=False, epochs=60)
+    made = toy.forget("lau", Request(("3", "8")), short=False, epochs=60)
     assert not torch.isin(logits_of(made, "forget").argmax(1), torch.tensor([3, 8])).any()
 
 

@@ -91,7 +91,7 @@ def known(outcome, request, classes):
 
 
 def test_it_stops_at_the_first_epoch_after_which_no_image_is_given_the_class(toy):
-    made = toy.forget("su", quick=False, lr=1e-3)
+    made = toy.forget("su", short=False, lr=1e-3)
     assert made.run.stopped_by.startswith("the forget accuracy reached 0, epoch")
     epochs = int(made.run.stopped_by.rpartition(" ")[2])
     assert made.run.steps == epochs
@@ -101,7 +101,7 @@ def test_it_stops_at_the_first_epoch_after_which_no_image_is_given_the_class(toy
 
 def test_of_several_classes_no_image_is_given_any(toy):
     request = Request(("3", "8"))
-    made = toy.forget("su", request, quick=False, lr=1e-3, epochs=60)
+    made = toy.forget("su", request, short=False, lr=1e-3, epochs=60)
     assert made.run.stopped_by.startswith("the forget accuracy reached 0")
     assert known(made, request, [3, 8]) == 0
 
@@ -115,7 +115,7 @@ def test_a_budget_that_ends_too_soon_is_said(toy):
 def test_listed_images_end_at_the_originals_accuracy_on_the_selection_set(toy):
     request = listed(toy)
     reference = on(toy.load(), request, lambda run, model, s: run.correct(model, s.selection) / len(s.selection), 0.2)
-    made = toy.forget("su", request, quick=False, lr=1e-3)
+    made = toy.forget("su", request, short=False, lr=1e-3)
     assert 0 < reference < 1
     assert made.run.stopped_by.startswith(f"the forget accuracy reached {reference:.4g}, epoch ")
     reached = on(made.loaded, request, lambda run, model, s: run.correct(model, s.forget) / len(s.forget))
@@ -150,7 +150,7 @@ def test_the_originals_answers_are_read_once(toy, monkeypatch):
     read = []
     logits = Run.logits
     monkeypatch.setattr(Run, "logits", lambda self, *a: read.append(a[-1]) or logits(self, *a))
-    toy.forget("su", quick=False, epochs=3, lr=1e-6)
+    toy.forget("su", short=False, epochs=3, lr=1e-6)
     assert read == ["the original's answers", "checking", "checking", "checking"]
 
 

@@ -206,14 +206,14 @@ def test_a_class_without_held_out_images_is_judged_by_the_others(ready, monkeypa
 
 def test_hard_images_lose_their_labels_and_easy_ones_keep_them(toy, decided):
     request = some(toy)
-    made = toy.forget("tmu", request, quick=False, epochs=20, retain_fraction=0.2, lr=0.03)
+    made = toy.forget("tmu", request, short=False, epochs=20, retain_fraction=0.2, lr=0.03)
     assert hits(made, ~decided, request) <= 3
     assert hits(made, decided, request) >= 17
 
 
 def test_ascent_unlearns_them_as_well_and_stays_finite(toy, decided):
     request = some(toy)
-    made = toy.forget("tmu", request, quick=False, epochs=15, retain_fraction=0.2, hard="ascent")
+    made = toy.forget("tmu", request, short=False, epochs=15, retain_fraction=0.2, hard="ascent")
     assert hits(made, ~decided, request) < hits(made, decided, request) / 2
     assert all(t.isfinite().all() for t in made.tensors.values())
 

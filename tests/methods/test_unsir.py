@@ -94,7 +94,7 @@ def rates(monkeypatch):
 
 def test_the_class_is_lost_without_a_look_at_it_and_the_others_are_not(toy):
     """With half as much noise as retain images, as in the paper, and its rates."""
-    made = toy.forget("unsir", quick=False, noise_batch=64, copies=10, batch_size=32)
+    made = toy.forget("unsir", short=False, noise_batch=64, copies=10, batch_size=32)
     assert set(made.run.images_read) == {"retain"}
     run = made.loaded.run(Options(device="cpu", precision="float32"))
     splits = split(made.loaded.folder, THREE, reads=("forget", "forget_test", "retain_test"))

@@ -6,22 +6,13 @@ from typing import Any
 
 from torch import Tensor
 
+from tests.quick import quick
 from unlearn_cli import methods
 from unlearn_cli.checkpoints import store
 from unlearn_cli.data.splits import Request
 from unlearn_cli.engine.run import Options, Run
 from unlearn_cli.jobs.forget import unlearn
 from unlearn_cli.jobs.loading import Loaded, Plain, load
-
-QUICK = {
-    "tmu": {"epochs": 1, "twin_epochs": 1, "twin_fraction": 0.1, "curriculum_epochs": 1, "classifier_epochs": 5},
-    "lau": {"epochs": 3},
-    "adv-imp": {"epochs": 1, "n_adv": 1, "attack_steps": 3, "attack_step": 1.0},
-    "fisher": {"share": 0.1},
-    "unsir": {"noise_batch": 16, "noise_steps": 10, "copies": 2},
-    "gli": {"epochs": 1, "select": False},
-}
-"""Settings that make a method quick, where one epoch would not do."""
 
 
 @dataclass
@@ -50,12 +41,11 @@ class Toy:
         request: Request | None = None,
         seed: int = 0,
         precision: str = "float32",
-        quick: bool = True,
+        short: bool = True,
         **settings: Any,
     ) -> Outcome:
         method = methods.get(name)
-        short = QUICK.get(name, {"epochs": 1} if "epochs" in method.settings else {}) if quick else {}
         loaded = self.load()
         options = Options(device="cpu", precision=precision, seed=seed)
-        run, tensors, _ = unlearn(loaded, method, method.parse(short | settings), request or Request(("3",)), options)
+        run, tensors, _ = unlearn(loaded, method, method.parse((quick(name) if short else {}) | settings), request or Request(("3",)), options)
         return Outcome(tensors, run, loaded)
