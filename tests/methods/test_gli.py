@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 from torch.testing import assert_close
-from toys import QUICK
 
+from tests.quick import QUICK
 from unlearn_cli import methods
 from unlearn_cli.data.splits import Request, split
 from unlearn_cli.engine.run import Options

@@ -255,7 +255,7 @@ def test_hard_images_have_one_wrong_label_and_all_others_their_own(toy, decided,
 
 def test_noise_is_fresh_in_pixels_and_on_the_chosen_images_alone(ready):
     run = ready.run
-    run.std = [0.5]
+    run.pixels.std.fill_(0.5)
     x = torch.zeros(4, 1, 50, 50)
     b = Batch(x, torch.zeros(4), None, torch.arange(4), 4, slice(0, 4))
     chosen = torch.tensor([True, False, True, False])

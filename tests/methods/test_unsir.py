@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 from torch.testing import assert_close
-from toys import QUICK, Toy
+from toys import Toy
 
+from tests.quick import QUICK
 from unlearn_cli import methods
 from unlearn_cli.data.splits import Request, split
 from unlearn_cli.engine.optim import Optimizer

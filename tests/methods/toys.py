@@ -47,5 +47,6 @@ class Toy:
         method = methods.get(name)
         loaded = self.load()
         options = Options(device="cpu", precision=precision, seed=seed)
-        run, tensors, _ = unlearn(loaded, method, method.parse((quick(name) if short else {}) | settings), request or Request(("3",)), options)
+        values = method.parse((quick(name) if short else {}) | settings)
+        run, tensors, _ = unlearn(loaded, method, values, request or Request(("3",)), options)
         return Outcome(tensors, run, loaded)

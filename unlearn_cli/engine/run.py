@@ -23,6 +23,7 @@ from unlearn_cli.engine.trajectory import Trajectory
 from unlearn_cli.errors import UnlearnError
 from unlearn_cli.models.recipes import Recipe
 from unlearn_cli.ops.features import Backbone
+from unlearn_cli.ops.pixels import Pixels
 
 LOOK = 32
 """On a GPU losses are inspected this many steps at a time: looking at each would wait for the device."""
@@ -74,6 +75,7 @@ class Run:
         self.ranks = Ranks(self.device)
         self.seed, self.progress = options.seed, options.progress
         self.mean, self.std = mean, std
+        self.pixels = Pixels(mean, std, self.device, self.dtype)
         self.fresh, self.recipe = fresh, recipe
         self.loader = Loader(self.device, self.dtype, self.ranks, mean, std)
         self.stopped_by = "the end of its schedule"
@@ -293,12 +295,8 @@ class Run:
 
     def attacked(self, model: nn.Module, split: Split, attack: Callable[..., Tensor], phase: str = "attack") -> Tensor:
         """(n, C) logits of a split's images after attack(function, pixels, labels); pixels in [0, 1], weights frozen."""
-        mean, std = (torch.tensor(v, device=self.device, dtype=self.dtype).view(1, -1, 1, 1) for v in (self.mean, self.std))
-
-        def on_pixels(p: Tensor) -> Tensor:
-            return model((p - mean) / std)
-
-        return self.over(split, lambda b: on_pixels(attack(on_pixels, b.x * std + mean, b.y)), model, phase=phase)
+        function = self.pixels.into(model)
+        return self.over(split, lambda b: function(attack(function, self.pixels.of(b.x), b.y)), model, phase=phase)
 
     def correct(self, model: nn.Module, source: Split | Features) -> int:
         """How many images of a split (or of kept features, for a head) are given their own label."""

@@ -124,13 +124,10 @@ def repeated(n: int, each: int, cap: int, noise: torch.Generator) -> Tensor:
 
 def attacked(run: Run, model: nn.Module, split: Split, targets: Tensor, attack: Callable[..., Tensor]) -> Features:
     """The normalised images that attack(function, pixels, targets, uniform noise) makes of a split, under their targets."""
-    mean, std = (torch.tensor(v, device=run.device, dtype=run.dtype).view(1, -1, 1, 1) for v in (run.mean, run.std))
-
-    def on_pixels(pixels: Tensor) -> Tensor:
-        return model((pixels - mean) / std)
+    function = run.pixels.into(model)
 
     def move(b: Batch) -> Tensor:
         noise = torch.rand(b.size, *b.x.shape[1:], generator=run.noise)[b.share].to(run.device, run.dtype)
-        return (attack(on_pixels, b.x * std + mean, targets[b.index], noise) - mean) / std
+        return run.pixels.normalised(attack(function, run.pixels.of(b.x), targets[b.index], noise))
 
     return Features(run.over(split, move, model, phase="adversarial images"), targets, "adversarial")

@@ -34,7 +34,7 @@ from unlearn_cli.errors import UnlearnError
 from unlearn_cli.methods import BatchNorm, method, setting
 from unlearn_cli.ops.losses import cross_entropy
 from unlearn_cli.ops.modes import train_mode
-from unlearn_cli.ops.noise import Pixels, at_rest
+from unlearn_cli.ops.noise import at_rest
 from unlearn_cli.ops.scores import final_score, forgetting_score
 
 DISTANCES = {
@@ -64,15 +64,15 @@ def gli(
     check_every: Annotated[int, setting("batches between two checks", ge=1)] = 1,
     bn: BatchNorm = "eval",
 ) -> None:  # fmt: skip
-    pixels, opt = Pixels(run.mean, run.std, run.device, run.dtype), run.optimizer(model, "sgd", lr=lr)
-    function = pixels.into(model)
+    function, opt = run.pixels.into(model), run.optimizer(model, "sgd", lr=lr)
     score = scorer(run, model, splits) if select else None
     done, best, kept, at = 0, -math.inf, None, 0
 
     for epoch in run.epochs(epochs, "guided training", 2 * len(splits.retain)):
         for part, f, r in pairs(run, splits, epoch, batch_size, pairing):
             with at_rest(model):
-                x = pushed(function, pixels.of(r.x), r.y, model(f.x), w_start + (w_end - w_start) * part, eta, steps, distance)
+                w = w_start + (w_end - w_start) * part
+                x = pushed(function, run.pixels.of(r.x), r.y, model(f.x), w, eta, steps, distance)
             train_mode(model, bn)
             run.step(r.mean(cross_entropy(function(x), r.y)), opt)
             done += 1

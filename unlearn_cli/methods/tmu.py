@@ -103,8 +103,7 @@ def tmu(
 
 def noisy(run: Run, b: Batch, chosen: Tensor, std: float) -> Tensor:
     """The batch's images, the chosen ones (n,) with fresh Gaussian noise; std in [0, 1] pixels."""
-    scale = std / torch.tensor(run.std, device=run.device, dtype=b.x.dtype).view(1, -1, 1, 1)
-    return b.x + run.gaussian(b) * scale * chosen.view(-1, 1, 1, 1)
+    return b.x + run.gaussian(b) * (std / run.pixels.std) * chosen.view(-1, 1, 1, 1)
 
 
 def held_out(splits: Splits) -> Split:

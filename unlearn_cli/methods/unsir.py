@@ -33,7 +33,7 @@ from unlearn_cli.engine.run import Run
 from unlearn_cli.methods import BatchNorm, method, setting
 from unlearn_cli.ops.losses import cross_entropy
 from unlearn_cli.ops.modes import train_mode
-from unlearn_cli.ops.noise import Pixels, at_rest, descend, error_maximising
+from unlearn_cli.ops.noise import at_rest, descend, error_maximising
 
 
 @method("Error-maximising noise, impair and repair", paper="UNSIR, TNNLS 2023", scope="class classes instances", reads="retain",
@@ -126,8 +126,8 @@ def impair_by_images(
     own_batch: bool, bn: str,
 ) -> None:  # fmt: skip
     """Noise that leaves the listed images' logits is given retain labels, pair of batches by pair of batches."""
-    forget, retain, pixels = splits.forget, splits.retain, Pixels(run.mean, run.std, run.device, run.dtype)
-    n, draw, seen = min(len(forget), len(retain)), seeded(run.seed, "unsir", "retain"), pixels.into(model)
+    forget, retain, seen = splits.forget, splits.retain, run.pixels.into(model)
+    n, draw = min(len(forget), len(retain)), seeded(run.seed, "unsir", "retain")
     for _ in run.epochs(epochs, "impair", 2 * n):
         some, listed = (part.subset(torch.randperm(len(part), generator=draw)[:n]) for part in (retain, forget))
         for f, r in zip(run.batches(listed, size=size), run.batches(some, size=size), strict=True):

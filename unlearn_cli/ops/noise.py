@@ -1,6 +1,6 @@
 """Images made by descent on the input, while the network rests: error-maximising noise and its like."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -66,22 +66,3 @@ def at_rest(model: nn.Module, batch_statistics: bool = False) -> Iterator[None]:
             p.requires_grad_(flag)
         for layer, flag in tracking:
             layer.track_running_stats = flag
-
-
-class Pixels:
-    """The way from a network's input to pixels in [0, 1] and back.
-
-    Args:
-        mean, std: of the normalisation, one number per channel.
-    """
-
-    def __init__(self, mean: Sequence[float], std: Sequence[float], device: torch.device, dtype: torch.dtype):
-        self.mean, self.std = (torch.tensor(v, device=device, dtype=dtype).view(1, -1, 1, 1) for v in (mean, std))
-
-    def of(self, x: Tensor) -> Tensor:
-        """Normalised images as pixels; black is 0 and not -1e-9, which a clip would hold fast."""
-        return (x * self.std + self.mean).clamp(0, 1)
-
-    def into(self, model: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-        """The model as a function of pixels."""
-        return lambda pixels: model((pixels - self.mean) / self.std)
