@@ -1,6 +1,7 @@
 """The README's tables of measured results, from the documents that the benchmarks left in tests/benchmarks/results."""
 
 import json
+import statistics
 from pathlib import Path
 
 RESULTS = Path(__file__).parent / "benchmarks" / "results"
@@ -25,3 +26,86 @@ def every_class() -> tuple[list[str], list[list[str]]]:
 
     rows = [[entries[0]["class"], *cells(entries)] for entries in zip(*(d["classes"] for d in networks.values()), strict=True)]
     return head, [*rows, ["median", *cells([d["median"] for d in networks.values()])]]
+
+
+PAPERS = {
+    "class": {
+        "original": "retain_test 93.1 % (LAU)",
+        "retrained": "MIA 51 % (SULI)",
+        "lau": "93.5 %, US 0.950",
+        "suli": "89.8 %, forget_test 0 %, MIA 51 %",
+        "su": "88.9 %, forget_test 0 %, MIA 52 %",
+        "unsir": "71.1 % of 77.9 %, forget 0 %, relearn 90",
+        "fisher": "10.9 %, forget 0 % (UNSIR)",
+        "fine-tune": "78.1 % of 77.9 %, forget 24.6 %, relearn 8 (UNSIR)",
+        "neg-grad": "66.7 % of 77.9 %, forget 7.4 %, relearn 54 (UNSIR)",
+        "random-label": "74.1 %, forget_test 0.0 %, MIA 54 % (SULI)",
+        "initial-label": "14.4 %, forget_test 5.2 %, MIA 49 % (SULI)",
+        "adv-imp": "47.3 %, forget_test 0.0 %, MIA 57 % (SULI)",
+        "boundary-shrink": "81.5 %, forget_test 8.2 % (its code, All-CNN)",
+    },
+    "100 images": {
+        "retrained": "test 85.3 %, forget 86.9 % (TMU)",
+        "tmu": "test 84.9 %, forget 90.1 %, Δ 4.2 points",
+        "fine-tune": "forget 100 %, Δ 13.1 points (TMU)",
+        "neg-grad": "forget 10.6 %, Δ 76.3 points (TMU)",
+        "random-label": "test 85.4 %, forget 0 %, Δ 86.9 points (TMU)",
+        "bad-teacher": "test 82.4 %, forget 91.5 %, Δ 8.0 points (TMU)",
+        "suli": "test 84.3 of 86.3 %, forget 85.9 %, MIA 50 % (n = 128)",
+        "su": "test 83.8 of 86.3 %, forget 84.4 %, MIA 48 % (n = 128)",
+        "adv-imp": "test 75.2 %, forget 85.9 % (SULI, n = 64)",
+        "initial-label": "test 84.4 %, forget 85.9 %, MIA 47 % (SULI, n = 64)",
+    },
+}
+"""ResNet-18 on CIFAR-10 unless it says otherwise; for one class the first number is retain_test_accuracy. In brackets
+who reports it, where not the method's own authors."""
+
+SHOWN = {
+    "class": ("forget_test_accuracy", "retain_test_accuracy", "unlearning_score"),
+    "100 images": ("forget_accuracy", "test_accuracy", "forget_accuracy_gap"),
+}
+ALWAYS = ("membership_accuracy", "activation_distance", "relearn_epochs", "seconds", "images read")
+HEADS = {
+    "forget_test_accuracy": "forget_test", "retain_test_accuracy": "retain_test", "unlearning_score": "US",
+    "forget_accuracy": "forget", "test_accuracy": "test", "forget_accuracy_gap": "Δ", "membership_accuracy": "MIA",
+    "activation_distance": "AD", "relearn_epochs": "relearn",
+}  # fmt: skip
+
+
+def behaviour(network: str, request: str) -> tuple[list[str], list[list[str]]]:
+    """One row per method and settings: mean ± standard deviation over the seeds, beside the figures that papers print."""
+    found = [e for e in read("behaviour") if e["network"] == network and e["request"] == request and not e.get("refused")]
+    groups: dict[tuple[str, str], list[dict]] = {}
+    for e in found:
+        groups.setdefault((e["method"], e.get("label", "")), []).append(e)
+    columns = (*SHOWN[request], *ALWAYS)
+    first = ["original", "retrained", "mask"]
+    order = sorted(groups, key=lambda key: (first.index(key[0]) if key[0] in first else len(first), *key))
+    rows = []
+    for name, label in order:
+        title = name if name in first[:2] else f"`{name}` {label}".strip()
+        printed = "" if label else PAPERS[request].get(name, "")
+        rows.append([title, *(cell(groups[name, label], c) for c in columns), printed])
+    return ["method", *(HEADS.get(c, c) for c in columns), "papers"], rows
+
+
+def cell(entries: list[dict], column: str) -> str:
+    if column == "images read":
+        if "images_read" not in entries[0]:
+            return ""
+        return f"{statistics.mean(sum(e['images_read'].values()) for e in entries):,.0f}"
+    values = [e.get("seconds") if column == "seconds" else e["metrics"].get(column) for e in entries]
+    if None in values:
+        return ""
+    if column == "relearn_epochs":
+        return " ".join(f"{'>' if e['metrics']['relearn_capped'] else ''}{v:.0f}" for e, v in zip(entries, values, strict=True))
+    if column in ("unlearning_score", "activation_distance"):
+        return spread(values, 1, 3)
+    if column == "seconds":
+        return spread(values, 1, 1)
+    return spread(values, 100, 1) + " %"
+
+
+def spread(values: list[float], factor: float, digits: int) -> str:
+    shown = f"{factor * statistics.mean(values):.{digits}f}"
+    return shown + (f" ± {factor * statistics.stdev(values):.{digits}f}" if len(values) > 1 else "")
