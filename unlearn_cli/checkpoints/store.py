@@ -86,12 +86,15 @@ def _read(path: Path, shown: str, place: Path | None) -> Checkpoint:
             f"{shown} is not a whole safetensors file ({str(error).splitlines()[0]}).",
             "it may be truncated or of another kind: restore it.",
         ) from None
+    except AttributeError as error:  # safetensors asks torch for a type that an older one does not have
+        raise UnlearnError(f"{shown} holds a type of numbers that torch {torch.__version__} does not know ({error}).",
+                           "save it as float32 or bfloat16.") from None  # fmt: skip
     if not tensors:
         raise UnlearnError(f"{shown} holds no tensors.", "give the checkpoint of a trained model.")
     for key, tensor in tensors.items():
         try:
             finite = not tensor.is_floating_point() or bool(torch.isfinite(tensor).all())
-        except NotImplementedError:  # packed formats of less than a byte
+        except (NotImplementedError, RuntimeError):  # packed formats of less than a byte; any of a byte in an older torch
             raise UnlearnError(f"{shown}: the tensor {key} holds {tensor.dtype}.", "save it as float32 or bfloat16.") from None
         if not finite:
             raise UnlearnError(f"{shown}: the tensor {key} has values that are not finite.", "the training diverged.")
