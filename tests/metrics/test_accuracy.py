@@ -2,6 +2,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from said import said
 
 from unlearn_cli.errors import UnlearnError
 from unlearn_cli.metrics.accuracy import us
@@ -19,7 +20,7 @@ def logits_for(predicted):
 
 
 def evidence(predicted=(0, 2, 1, 1, 2, 0, 1, 1, 2), **given):
-    return Evidence(logits_for(list(predicted)), LABELS, SPLITS, **({"forgotten": (0,)} | given))
+    return Evidence(said(logits_for(list(predicted))), LABELS, SPLITS, **({"forgotten": (0,)} | given))
 
 
 def test_accuracies_are_counts_over_each_split():
@@ -70,13 +71,13 @@ def test_unlearning_score_rises_with_what_is_kept_and_falls_with_what_is_remembe
 
 def test_gap_is_the_mean_of_distances_not_the_distance_of_means():
     both_right, both_wrong = logits_for([0] * 9), logits_for([1] * 9)
-    found = measure(evidence(reference_logits=[both_right, both_wrong]), ["forget_accuracy_gap"])
+    found = measure(evidence(references=[said(both_right), said(both_wrong)]), ["forget_accuracy_gap"])
     assert found["forget_accuracy_gap"].value == 0.5
 
 
 def test_gap_to_oneself_is_zero_and_without_a_reference_there_is_none():
     own = evidence()
-    assert measure(evidence(reference_logits=[own.logits]), ["forget_accuracy_gap"])["forget_accuracy_gap"].value == 0
+    assert measure(evidence(references=[own.model]), ["forget_accuracy_gap"])["forget_accuracy_gap"].value == 0
     assert measure(own, ["forget_accuracy_gap"])["forget_accuracy_gap"].reason == "needs a reference model"
 
 
@@ -88,7 +89,7 @@ def test_outputs_that_are_no_numbers_are_an_error_and_not_a_wrong_answer():
 
 
 def test_a_class_masked_by_minus_infinity_can_be_measured():
-    masked = evidence(reference_logits=[logits_for([1] * 9)])
+    masked = evidence(references=[said(logits_for([1] * 9))])
     masked.logits[:, 0] = -torch.inf
     found = measure(masked)
     assert found["forget_accuracy"].value == 0

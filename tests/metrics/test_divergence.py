@@ -1,12 +1,13 @@
 import pytest
 import torch
+from said import said
 
 from unlearn_cli.metrics.registry import Evidence, measure
 
 
 def distance(own, *references):
     index = torch.arange(len(own))
-    given = Evidence(own, torch.zeros_like(index), {"forget": index}, reference_logits=list(references))
+    given = Evidence(said(own), torch.zeros_like(index), {"forget": index}, references=[said(logits) for logits in references])
     return measure(given, ["activation_distance"])["activation_distance"]
 
 

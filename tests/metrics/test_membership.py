@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from said import said
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold
@@ -19,7 +20,7 @@ def evidence(members, others, seed=0, forgotten=(0,)):
     n, m = len(members), len(others)
     splits = {"forget": torch.arange(n), "forget_test": torch.arange(n, n + m), "test": torch.arange(n, n + m)}
     labels = torch.zeros(n + m, dtype=torch.int64)
-    return Evidence(logits_with(torch.cat([members, others])), labels, splits, forgotten, seed=seed)
+    return Evidence(said(logits_with(torch.cat([members, others]))), labels, splits, forgotten, seed=seed)
 
 
 def attack(members, others, **given):
@@ -133,7 +134,7 @@ def test_with_fewer_than_two_images_there_is_no_number(n, verb):
 
 
 def test_losses_keep_their_order_where_float32_would_tie_them_at_zero():
-    given = Evidence(torch.tensor([[20.0, 0], [25.0, 0]]), torch.zeros(2, dtype=torch.int64), {})
+    given = Evidence(said(torch.tensor([[20.0, 0], [25.0, 0]])), torch.zeros(2, dtype=torch.int64), {})
     losses = given.losses(torch.arange(2))
     assert losses[0] > losses[1] > 0
     assert torch.equal(given.logits.log_softmax(1)[:, 0], torch.zeros(2))

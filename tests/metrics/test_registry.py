@@ -3,6 +3,7 @@ import sys
 
 import pytest
 import torch
+from said import said
 
 from unlearn_cli.metrics import registry
 from unlearn_cli.metrics.registry import Evidence, known, measure
@@ -14,7 +15,7 @@ def tiny(**given):
         "train": torch.arange(6), "forget": torch.arange(3), "retain": torch.arange(3, 6),
         "test": torch.arange(6, 12), "forget_test": torch.arange(6, 9), "retain_test": torch.arange(9, 12),
     }
-    return Evidence(torch.randn(12, 4), torch.arange(12) % 4, index, **({"forgotten": (0,)} | given))
+    return Evidence(said(torch.randn(12, 4)), torch.arange(12) % 4, index, **({"forgotten": (0,)} | given))
 
 
 def test_metrics_and_limits_are_known_without_torch():
@@ -41,7 +42,7 @@ def test_no_metric_has_the_name_of_another_key_of_the_document():
 
 @pytest.mark.parametrize("forgotten", [(0,), ()], ids=["class", "images"])
 def test_every_metric_gives_a_number_in_range_or_a_reason(forgotten):
-    found = measure(tiny(forgotten=forgotten, reference_logits=[torch.randn(12, 4)], forget_seconds=0.5))
+    found = measure(tiny(forgotten=forgotten, references=[said(torch.randn(12, 4))], forget_seconds=0.5))
     assert list(found) == list(known())
     for name, value in found.items():
         assert (value.value is None) == bool(value.reason)
@@ -49,7 +50,7 @@ def test_every_metric_gives_a_number_in_range_or_a_reason(forgotten):
 
 
 def test_without_a_request_only_the_test_set_can_be_measured():
-    given = Evidence(torch.randn(12, 4), torch.arange(12) % 4, {"train": torch.arange(6), "test": torch.arange(6, 12)})
+    given = Evidence(said(torch.randn(12, 4)), torch.arange(12) % 4, {"train": torch.arange(6), "test": torch.arange(6, 12)})
     found = measure(given)
     assert [name for name, value in found.items() if value.value is not None] == ["test_accuracy"]
     assert all(found[name].reason for name in found if name != "test_accuracy")

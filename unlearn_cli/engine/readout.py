@@ -26,8 +26,8 @@ LARGEST_KEPT = 1 << 30
 """Bytes of features; more are used and not kept."""
 
 
-def readout(run: Run, model: nn.Module, head: str, folder: Folder, tensors: dict[str, Tensor], name: str) -> Tensor:
-    """(N, C) float32 logits of all images in folder order.
+def readout(run: Run, model: nn.Module, head: str, folder: Folder, tensors: dict[str, Tensor], name: str) -> tuple[Tensor, Tensor]:
+    """(N, C) float32 logits and (N, d) float32 features of all images in folder order, on the CPU.
 
     Args:
         tensors: the checkpoint's, by which its backbone is known again.
@@ -52,7 +52,7 @@ def readout(run: Run, model: nn.Module, head: str, folder: Folder, tensors: dict
         with torch.no_grad():
             logits = torch.cat([last(part.to(run.device, run.dtype)) for part in features.split(10_000)])
     run.ranks.wait()
-    return logits.float().cpu()
+    return logits.float().cpu(), features.float().cpu()
 
 
 def _kept(path: Path, n: int) -> Tensor | None:

@@ -54,16 +54,16 @@ def compare(
     for method in chosen.values():
         method.check_scope(len(case.forgotten))
 
-    logits = [read(model, options) for model in loaded]
-    against = [x for x, role in zip(logits, roles, strict=True) if role == "reference"]
-    base = next((x for x, role in zip(logits, roles, strict=True) if role == "original"), None)
+    outputs = [read(model, options) for model in loaded]
+    against = [x for x, role in zip(outputs, roles, strict=True) if role == "reference"]
+    base = next((x for x, role in zip(outputs, roles, strict=True) if role == "original"), None)
     names = [name for name in registry.known() if name not in ELSEWHERE]
 
     def row(model: Loaded, own, role: str) -> Row:
         others = [x for x in against if x is not own]
         return Row(model.name, role, measures(model, own, case, base, others, options.seed, names))
 
-    rows = [row(model, own, role) for model, own, role in zip(loaded, logits, roles, strict=True)]
+    rows = [row(model, own, role) for model, own, role in zip(loaded, outputs, roles, strict=True)]
     for name, method in chosen.items():
         wanted = requests.asked(request, first.record, first.folder)[0]
         tried = []

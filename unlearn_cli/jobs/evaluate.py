@@ -14,7 +14,7 @@ from unlearn_cli.errors import UnlearnError
 from unlearn_cli.jobs import requests
 from unlearn_cli.jobs.loading import Loaded, Plain, load
 from unlearn_cli.metrics import registry, verdict
-from unlearn_cli.metrics.registry import Evidence
+from unlearn_cli.metrics.registry import Evidence, Outputs
 from unlearn_cli.metrics.report import Measure, Report, Row
 
 ELSEWHERE = ("relearn_epochs",)
@@ -66,12 +66,12 @@ def evaluate(
     base = read(before, options) if before else None
     names = [name for name in registry.known() if name not in ELSEWHERE]
 
-    def row(model: Loaded, logits: Tensor, role: str) -> Row:
-        beside = [x for x in against if x is not logits]
-        return Row(model.name, role, measures(model, logits, case, base, beside, options.seed, names))
+    def row(model: Loaded, outputs: Outputs, role: str) -> Row:
+        beside = [x for x in against if x is not outputs]
+        return Row(model.name, role, measures(model, outputs, case, base, beside, options.seed, names))
 
     rows = [row(before, base, "original")] if before else []
-    rows += [row(other, logits, "reference") for other, logits in zip(others, against, strict=True)]
+    rows += [row(other, outputs, "reference") for other, outputs in zip(others, against, strict=True)]
     changed = case.request is None or loaded.record.request == case.request
     mine = row(loaded, own, "unlearned" if changed else "evaluated")
     judged = verdict.judge(
@@ -111,23 +111,25 @@ def open_case(loaded: Loaded, given: Request, carved: float | None = None) -> Ca
     return Case({name: getattr(splits, name).index for name in ALL}, splits.forgotten, found[1])
 
 
-def read(model: Loaded, options: Options) -> Tensor:
-    """All logits of a model, without a pass where its backbone has read these images before."""
-    return readout(model.run(options), model.model, model.head, model.folder, model.checkpoint.tensors, model.name)
+def read(model: Loaded, options: Options) -> Outputs:
+    """What a model says of all images, without a pass where its backbone has read these images before."""
+    tensors = model.checkpoint.tensors
+    logits, features = readout(model.run(options), model.model, model.head, model.folder, tensors, model.name)
+    return Outputs(logits, features, {name: tensors[name] for name, _ in model.model.named_parameters()})
 
 
 def measures(
-    model: Loaded, logits: Tensor, case: Case, original: Tensor | None, references: list[Tensor], seed: int,
+    model: Loaded, own: Outputs, case: Case, original: Outputs | None, references: list[Outputs], seed: int,
     names: Sequence[str],
 ) -> dict[str, Measure]:  # fmt: skip
     step = model.record.last
     evidence = Evidence(
-        logits=logits,
+        model=own,
         labels=model.folder.images.labels,
         splits=case.splits,
         forgotten=case.forgotten,
-        original_logits=original,
-        reference_logits=references,
+        original=original,
+        references=references,
         seed=seed,
         forget_seconds=step.seconds if step and step.operation == "forget" else None,
     )

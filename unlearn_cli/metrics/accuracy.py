@@ -64,14 +64,14 @@ def unlearning_score(evidence: Evidence) -> Measure:
 @metric(better="lower", needs=("reference",), short="Δ forget", source="TMU: gap to the retrained model, Delta")
 def forget_accuracy_gap(evidence: Evidence) -> Measure:
     """Distance between the forget accuracies of this model and of the reference, averaged over references."""
-    if not evidence.reference_logits:
+    if not evidence.references:
         return Measure(None, "needs a reference model")
     own = accuracy(evidence, "forget")
     if own.value is None:
         return own
     index = evidence.splits["forget"]
     labels = evidence.labels[index]
-    theirs = [share(logits[index].argmax(1) == labels) for logits in evidence.reference_logits]
+    theirs = [share(other.logits[index].argmax(1) == labels) for other in evidence.references]
     gaps = [abs(own.value - value) for value in theirs]          # the mean of distances, not the distance of means
     return Measure(sum(gaps) / len(gaps), detail={"references": len(gaps)})
 

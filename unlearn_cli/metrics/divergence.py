@@ -16,13 +16,13 @@ def activation_distance(evidence: Evidence) -> Measure:
 
     AD = mean_{x in D_f} ‖softmax(f(x)) - softmax(g(x))‖₂, averaged over references g; from 0 to sqrt 2.
     """
-    if not evidence.reference_logits:
+    if not evidence.references:
         return Measure(None, "needs a reference model")
     index = evidence.split("forget")
     if index is None:
         return Measure(None, ABSENT["forget"])
     own = evidence.logits[index].double().softmax(1)
     distances = [
-        (own - logits[index].double().softmax(1)).norm(dim=1).mean().item() for logits in evidence.reference_logits
+        (own - other.logits[index].double().softmax(1)).norm(dim=1).mean().item() for other in evidence.references
     ]
     return Measure(sum(distances) / len(distances), detail={"n": len(index), "references": len(distances)})

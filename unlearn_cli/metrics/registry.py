@@ -25,31 +25,51 @@ DIRECTIONS = ("higher", "lower", "reference")
 UNITS = ("fraction", "score", "seconds", "epochs")
 
 
+@dataclass(frozen=True, eq=False)
+class Outputs:
+    """What one pass of a model over every image gave, in folder order.
+
+    Args:
+        logits: (N, K) float32.
+        features: (N, d) float32, what the head reads.
+        weights: every parameter by name, as the checkpoint holds it; no buffers.
+    """
+
+    logits: Tensor
+    features: Tensor
+    weights: dict[str, Tensor]
+
+
 @dataclass(frozen=True)
 class Evidence:
     """What one pass of one model over all images showed, and what it may be compared with.
 
     Args:
-        logits: (N, K) float32, every image in folder order.
+        model: the model that is judged.
         labels: (N,) index of the true class.
         splits: name to (n,) int64 positions: train, test, forget, retain, forget_test, retain_test.
         forgotten: indices of the forgotten classes; empty when the request names images.
-        original_logits: (N, K) of the model before it forgot.
-        reference_logits: (N, K) of each model trained without the forget set.
+        original: the model before it forgot.
+        references: models trained without the forget set; the judged one is not among them.
         seed: draws subsamples and folds.
         forget_seconds: the method's own time, where the checkpoint records it.
         relearn: epochs until the forget set is known again, where that was measured.
     """
 
-    logits: Tensor
+    model: Outputs
     labels: Tensor
     splits: dict[str, Tensor]
     forgotten: tuple[int, ...] = ()
-    original_logits: Tensor | None = None
-    reference_logits: list[Tensor] = field(default_factory=list)
+    original: Outputs | None = None
+    references: list[Outputs] = field(default_factory=list)
     seed: int = 0
     forget_seconds: float | None = None
     relearn: Measure | None = None
+
+    @property
+    def logits(self) -> Tensor:
+        """(N, K) of the judged model."""
+        return self.model.logits
 
     @property
     def is_class(self) -> bool:
