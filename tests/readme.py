@@ -147,8 +147,16 @@ def every_class_part() -> str:
     return "\n".join(table(*results.every_class())) + "\n"
 
 
+def behaviour_part() -> str:
+    text = []
+    for network, request, title in results.behaviours():
+        text += [f"**{title}**", "", *table(*results.behaviour(network, request)), ""]
+    return "\n".join(text[:-1]) + "\n"
+
+
 PARTS = {
     "every_class": every_class_part,
+    "behaviour": behaviour_part,
     "options": options_part,
     "methods": methods_part,
     "architectures": architectures_part,

@@ -72,6 +72,14 @@ HEADS = {
 }  # fmt: skip
 
 
+def behaviours() -> list[tuple[str, str, str]]:
+    """(network, request, heading) of every table that there are results for."""
+    found = {(e["network"], e["request"]) for e in read("behaviour")}
+    what = {"class": "the class cat, 5,000 images", "100 images": "100 listed images of cats"}
+    order = sorted(found, key=lambda f: (f[0], f[1] != "class"))
+    return [(network, request, f"{network}, {what[request]}") for network, request in order]
+
+
 def behaviour(network: str, request: str) -> tuple[list[str], list[list[str]]]:
     """One row per method and settings: mean ± standard deviation over the seeds, beside the figures that papers print."""
     found = [e for e in read("behaviour") if e["network"] == network and e["request"] == request and not e.get("refused")]

@@ -13,6 +13,13 @@ class UnlearnError(Exception):
         self.hint = hint
 
 
+def one_line(words: object, most: int = 300) -> str:
+    """Foreign words for a message: short, and without anything that breaks a line or that a terminal would obey."""
+    text = str(words)
+    text = text if len(text) <= most else f"{text[:most]}..."
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """A question naming the closest known word, or nothing when none is close."""
     close = get_close_matches(str(word).lower(), list(known), n=1, cutoff=0.55)

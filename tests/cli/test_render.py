@@ -1,4 +1,4 @@
-import json
+import re
 from io import StringIO
 
 import pytest
@@ -9,14 +9,14 @@ from unlearn_cli.cli import render as rendering
 from unlearn_cli.cli.render import render, show
 from unlearn_cli.metrics.registry import columns, known
 from unlearn_cli.metrics.report import Measure, Report, Row
-from unlearn_cli.metrics.verdict import judge, parse
+from unlearn_cli.metrics.verdict import judge, parse, shortest
 
 NUMBERS = {"forget_seconds": 1234.5, "activation_distance": 1.3579, "unlearning_score": 0.9504}
 LABEL = "resnet18-cifar10.boundary-shrink-class-3.safetensors"
 
 
 def measures(shift=0.0):
-    values = {name: NUMBERS.get(name, 0.8 + 0.0101 * i) for i, name in enumerate(known())}
+    values = {name: NUMBERS.get(name, 0.8 + 0.0101 * (i % 15)) for i, name in enumerate(known())}
     found = {name: Measure(value - shift) for name, value in values.items()}
     found["relearn_epochs"] = Measure(100.0, more_than=True)
     return found
@@ -86,7 +86,7 @@ def test_a_number_that_is_missing_is_a_dash_with_its_reason_below():
         row.measures["activation_distance"] = Measure(None, "needs a reference model")
     report.rows[0].measures["membership_auc"] = Measure(None, "too few images")
     text = shown(report)
-    assert "activation_distance[1]  lower" in text
+    assert re.search(r"activation_distance\[1\] +lower", text)
     assert "[1] needs a reference model" in text
     assert "-[2]" in text
     assert text.count("[2] too few images") == 1
@@ -125,7 +125,8 @@ def test_limits_and_the_verdict_close_the_page():
     lines = shown(report).splitlines()
     assert any(line.split() == ["forget_accuracy<=0.01", "0.8000", "<=", "0.01", "FAIL"] for line in lines)
     assert any(line.split() == ["test_accuracy>=0.8", "0.8404", ">=", "0.8", "pass"] for line in lines)
-    assert any("= 0.8409±0.01" in line for line in lines)
+    theirs = shortest(report.rows[1].measures["membership_auc"].value)
+    assert any(f"= {theirs}±0.01" in line for line in lines)
     assert " ".join(" ".join(lines).split()).endswith("(2 of 3 limits not met).")
 
 
@@ -185,15 +186,6 @@ def test_when_the_checkpoint_went_to_stdout_everything_else_goes_to_stderr(monke
     render(Report("forget", "Forgotten", {"seconds": 1.25}, written="-"))
     assert pipes.stdout.getvalue() == ""
     assert "1.25" in pipes.stderr.getvalue()
-
-
-def test_json_is_one_document_and_nothing_more(monkeypatch):
-    pipes = Pipes(monkeypatch)
-    report = evaluation(1, ["forget_accuracy<=0.01"])
-    assert render(report, json=True) == 1
-    assert json.loads(pipes.stdout.getvalue()) == json.loads(json.dumps(report.as_dict()))
-    assert json.loads(pipes.stdout.getvalue())["forget_accuracy"] == 0.8
-    assert pipes.stderr.getvalue() == ""
 
 
 def test_evaluations_print_their_table_on_a_pipe_and_return_the_verdict(monkeypatch):

@@ -26,7 +26,16 @@ CASES = {
     "su": ("su", {"batch_size": 33, "lr": 1e-3}),
 }
 CASES |= {name: (name, quick(name)) for name in methods.names() if name not in CASES and name != "mask"}
-ROUGH = {"gli": 1e-6}
+ONE_IMAGE = {
+    "suli-one-image": ("suli", {"bn": "train", "passes": 2}),
+    "unsir-one-image": ("unsir", {"repair_epochs": 0}),
+    "gli-one-image": ("gli", {"select": "false", "bn": "train"}),
+    "adv-imp-one-image": ("adv-imp", {"n_adv": 3, "attack_steps": 2, "epochs": 2, "forget_term": "relabel"}),
+    "boundary-shrink-one-image": ("boundary-shrink", {"attack": "pgd", "weight_assign": "true", "epochs": 1, "lr": 1e-3}),
+}
+"""Of two processes one has no forget image at all."""
+CASES |= ONE_IMAGE
+ROUGH = {"gli": 1e-6, "gli-one-image": 1e-6}
 """gli moves pixels by the sign of a gradient: where that is all but zero, rounding decides."""
 LIST = "".join(f"train/{digit}/{number:04}.png\n" for digit, number in ((3, 3), (3, 13), (5, 5), (8, 8)))
 SEVERAL = """
@@ -50,10 +59,13 @@ def written(shipped, tmp_path_factory):
     double = store.write(str(place / "double.safetensors"), wide, found.record)
     (place / "several.py").write_text(SEVERAL)
     (place / "list.txt").write_text(LIST)
+    (place / "one.txt").write_text(LIST.splitlines()[0])
 
     def command(case, processes):
         method, settings = CASES[case]
-        request = ["--class", "3"] if "class" in methods.get(method).scope else ["--instances", str(place / "list.txt")]
+        request = ["--instances", str(place / ("one.txt" if case in ONE_IMAGE else "list.txt"))]
+        if "class" in methods.get(method).scope and case not in ONE_IMAGE:
+            request = ["--class", "3"]
         given = [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
         output = str(place / f"{case}-{processes}.safetensors")
         return [
@@ -111,5 +123,5 @@ def test_only_the_first_process_writes_and_speaks(written):
     place, said = written
     assert said.splitlines() == [str(place / f"{case}-2.safetensors") for case in CASES]
     outputs = {f"{case}-{processes}.safetensors" for case in CASES for processes in (1, 2)}
-    inputs = {"digits", "model.safetensors", "double.safetensors", "several.py", "list.txt"}
+    inputs = {"digits", "model.safetensors", "double.safetensors", "several.py", "list.txt", "one.txt"}
     assert {path.name for path in place.iterdir()} == outputs | inputs

@@ -3,8 +3,10 @@
 import pytest
 import torch
 
-from unlearn_cli.engine.relearning import relearn_epochs
-from unlearn_cli.engine.run import Options
+from unlearn_cli.data.splits import ALL, Request, split
+from unlearn_cli.engine.relearning import relearn_curve, relearn_epochs
+from unlearn_cli.engine.run import Options, deterministic
+from unlearn_cli.errors import UnlearnError
 from unlearn_cli.jobs.loading import Plain, load
 
 
@@ -60,3 +62,122 @@ def test_the_seed_repeats_it(new_run, shipped, loaded, splits):
 
     assert torch.equal(weights(0), weights(0))
     assert not torch.equal(weights(0), weights(1))
+
+
+# relearning curves
+
+
+@pytest.fixture
+def hidden(loaded):
+    """The original under a head that never says 3."""
+    with torch.no_grad():
+        loaded.model.head.weight[3], loaded.model.head.bias[3] = 0, -1e4
+    return loaded
+
+
+def curve(model, run, splits, forget=True, held=None, forgotten=(3,), **settings):
+    settings = {"steps": 20, "seeds": 2} | settings
+    with deterministic(run), run.adopted(model.model, model.head) as network:
+        return relearn_curve(
+            run, network, splits.forget if forget else None, splits.retain, held or splits.forget_test, forgotten, **settings
+        )
+
+
+def test_a_curve_has_a_share_per_look_for_each_seed_and_begins_before_anything_changes(new_run, loaded, splits, target):
+    steps, curves = curve(loaded, new_run(), splits, steps=25, every=10, seeds=3)
+    assert steps == [0, 10, 20]
+    assert [len(each) for each in curves] == [3, 3, 3]
+    assert [each[0] for each in curves] == [target / 36] * 3
+    assert all(0 <= value <= 1 for each in curves for value in each)
+
+
+def test_what_a_head_hides_is_back_at_once_and_what_was_never_learned_is_not(new_run, hidden, retrained, splits):
+    _, back = curve(hidden, new_run(), splits)
+    _, slow = curve(retrained, new_run(), splits)
+    assert [each[0] for each in back + slow] == [0] * 4
+    assert min(each[1] for each in back) > 0.85 > 0.75 > max(each[1] for each in slow)
+
+
+def test_more_images_teach_more(new_run, retrained, splits):
+    one, ten = (curve(retrained, new_run(), splits, shots=shots)[1] for shots in (1, 10))
+    assert min(each[-1] for each in ten) > max(each[-1] for each in one) + 0.1
+
+
+def test_the_weights_come_back_as_they_were(new_run, loaded, splits):
+    before = {name: tensor.clone() for name, tensor in loaded.model.state_dict().items()}
+    for forget in (True, False):
+        curve(loaded, new_run(), splits, forget)
+        assert all(torch.equal(tensor, before[name]) for name, tensor in loaded.model.state_dict().items())
+
+
+def watched(monkeypatch, run):
+    """The positions of the images that are trained on."""
+    seen = []
+    inner = run.batches
+
+    def batches(source, *args, **more):
+        if getattr(source, "name", "") == "relearning":
+            seen.append(source.index)
+        return inner(source, *args, **more)
+
+    monkeypatch.setattr(run, "batches", batches)
+    return seen
+
+
+def test_half_of_each_batch_are_the_few_images_and_half_retain_images(new_run, loaded, splits, monkeypatch):
+    run = new_run()
+    seen = watched(monkeypatch, run)
+    curve(loaded, run, splits, shots=4, batch_size=11)
+    assert len(seen) == 2
+    for index in seen:
+        few = torch.isin(index, splits.forget.index)
+        assert few.view(20, 11).sum(1).tolist() == [5] * 20
+        assert torch.isin(index[~few], splits.retain.index).all()
+        assert len(index[few].unique()) == 4
+    assert not torch.equal(seen[0], seen[1])
+
+
+def test_training_on_retain_images_alone_sees_no_other_and_each_once_a_pass(new_run, loaded, splits, monkeypatch):
+    run = new_run()
+    seen = watched(monkeypatch, run)
+    curve(loaded, run, splits, forget=False, steps=30, seeds=1)
+    counts = torch.bincount(seen[0])[splits.retain.index]
+    assert counts.sum() == 30 * 64
+    assert set(counts.tolist()) == {1, 2}
+
+
+def test_a_class_that_is_gone_does_not_come_back_by_itself_and_one_hidden_by_statistics_does(new_run, retrained, loaded, splits):
+    _, gone = curve(retrained, new_run(), splits, forget=False)
+    assert max(map(max, gone)) == 0
+    with torch.no_grad():
+        noise = torch.randn(32, generator=torch.Generator().manual_seed(0))
+        norm = loaded.model.group3.norm1
+        norm.running_mean += 4 * norm.running_var.sqrt() * noise
+    _, back = curve(loaded, new_run(), splits, forget=False)
+    assert max(each[0] for each in back) < 0.6
+    assert min(each[1] for each in back) > 0.85
+
+
+def test_listed_images_are_looked_at_where_they_are_not_trained_on(new_run, loaded, monkeypatch):
+    paths = [path for path in loaded.folder.images.paths if path.startswith(("train/3/", "train/5/"))][::20]
+    listed = split(loaded.folder, Request(instances=tuple(paths)), reads=ALL)
+    run = new_run()
+    seen, looked = watched(monkeypatch, run), []
+    inner = run.correct
+    monkeypatch.setattr(run, "correct", lambda model, held: looked.append(held.index) or inner(model, held))
+    curve(loaded, run, listed, held=listed.forget, forgotten=(), shots=2, seeds=1)
+    few = seen[0][torch.isin(seen[0], listed.forget.index)].unique()
+    assert len(few) == 4
+    assert torch.equal(looked[0].sort().values, listed.forget.index[~torch.isin(listed.forget.index, few)])
+
+
+def test_an_end_without_images_to_look_at_is_an_error(new_run, loaded):
+    paths = [path for path in loaded.folder.images.paths if path.startswith("train/3/")][:2]
+    listed = split(loaded.folder, Request(instances=tuple(paths)), reads=ALL)
+    with pytest.raises(UnlearnError, match="no image is left"):
+        curve(loaded, new_run(), listed, held=listed.forget, forgotten=(), shots=2)
+
+
+def test_a_run_repeats_its_curves_and_another_seed_draws_others(new_run, retrained, splits):
+    one, again, other = (curve(retrained, new_run(seed), splits)[1] for seed in (0, 0, 1))
+    assert one == again != other

@@ -8,6 +8,7 @@ from unlearn_cli.data.splits import Request, split
 from unlearn_cli.engine.run import Options, Run
 from unlearn_cli.methods import boundary_shrink as method
 from unlearn_cli.methods.boundary_shrink import caution, nearest
+from unlearn_cli.ops.attacks import fgsm
 from unlearn_cli.ops.losses import cross_entropy
 from unlearn_cli.ops.modes import batchnorms
 
@@ -57,6 +58,27 @@ def test_where_the_attack_fails_the_label_is_kept_or_the_next_class_taken():
     assert nearest(logits, torch.tensor([[True, True, False]] * 2), "runner_up").tolist() == [2, 2]
 
 
+def test_the_default_radius_is_what_the_published_attack_comes_to_in_true_pixels():
+    """It is 0.1 in the pixels of one normalisation, for a model of another one, and hardly ever leaves their range."""
+    mean, std = (tensor(v).view(1, 3, 1, 1) for v in ([0.4914, 0.4822, 0.2265], [0.2023, 0.1994, 0.2010]))
+    x = torch.rand(8, 3, 6, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    weight = torch.randn(108, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    y = torch.arange(8) % 4
+
+    def model(normalised):
+        return normalised.flatten(1) @ weight
+
+    beyond = 2 * x - 1  # what the model is given: mean and deviation 0.5
+    theirs = fgsm(lambda false: model((false - mean) / std), (beyond * std + mean).clamp(0, 1), y, 0.1)
+    moved = ((theirs - mean) / std - beyond).abs()
+    assert_close(moved.median(), tensor(0.1 / 0.2010), rtol=0, atol=1e-6)
+    assert_close(moved.median(), tensor(0.4975), rtol=0, atol=1e-4)
+    ours = fgsm(lambda pixels: model(2 * pixels - 1), x, y, method.boundary_shrink.method.settings["beta"].default)
+    inside = (ours > 0) & (ours < 1)
+    ratio = (2 * (ours - x)).abs()[inside].mean() / moved.median()
+    assert abs(ratio - 1) < 0.01
+
+
 # on the shipped model
 
 
@@ -90,6 +112,23 @@ def test_the_nearest_classes_are_found_once_and_stay(toy, goals):
         assert torch.equal(taught, near[index])
     assert (near != 3).all()
     assert len(near.unique()) > 1
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_step_is_sgds_on_the_image_itself_with_the_nearest_class(toy, goals, weighted):
+    lr = {False: 0.01, True: 1.0}[weighted]
+    made = toy.forget("boundary-shrink", precision="float64", batch_size=147, lr=lr, weight_assign=weighted).tensors
+    attacked = goals["attacked"][0]
+    near = attacked.argmax(1)
+    loaded = toy.load()
+    run = loaded.run(Options(device="cpu", precision="float64"))
+    with run.adopted(loaded.model, loaded.head) as model:
+        b = next(run.batches(split(loaded.folder, Request(("3",))).forget, size=147, shuffle=False))
+        loss = cross_entropy(model.eval()(b.x), near) * (caution(attacked, near) if weighted else 1)
+        slopes = torch.autograd.grad(loss.mean(), list(model.parameters()))
+        for (name, p), slope in zip(model.named_parameters(), slopes, strict=True):
+            assert_close(made[name].double(), (p - lr * slope).detach(), rtol=0, atol=1e-6, msg=lambda m, n=name: f"{n}: {m}")
+    assert (made["head.weight"] - toy.weights["head.weight"]).abs().max() > 1e-4
 
 
 @pytest.mark.parametrize("settings", [{"attack": "fgsm"}, {"attack": "pgd", "attack_step": 0.08}], ids=str)

@@ -188,6 +188,32 @@ def test_the_weights_learn_retain_labels_and_no_forget_labels(toy):
     assert not same(relabelled(toy, request, "retain"), plain)
 
 
+def test_the_weights_take_a_plain_step_down_the_loss_of_the_pushed_images(toy, monkeypatch):
+    made = []
+
+    def record(function, x, y, *more):
+        made.append((x, pushed(function, x, y, *more), y))
+        return made[-1][1]
+
+    monkeypatch.setattr(file, "pushed", record)
+    after = toy.forget("gli", listed(toy, 200), precision="float64", batch_size=5000, lr=0.05, eta=0.1).tensors
+    ((plain, moved, y),) = made
+    loaded = toy.load()
+    run = loaded.run(Options(device="cpu", precision="float64"))
+    with run.adopted(loaded.model, loaded.head) as model:
+        names, parameters = zip(*model.named_parameters(), strict=True)
+
+        def distance(images):
+            """Of the weights after a step on these images from those that were made."""
+            loss = cross_entropy(model.eval()(run.pixels.normalised(images)), y).mean()
+            slopes = torch.autograd.grad(loss, parameters)
+            steps = zip(names, parameters, slopes, strict=True)
+            return max((after[name].double() - (p - 0.05 * g)).abs().max().item() for name, p, g in steps)
+
+        assert distance(moved) < 1e-6
+        assert distance(plain) > 1e-4
+
+
 def test_batchnorm_keeps_its_statistics_or_learns_them_from_the_pushed_images_alone(toy):
     kept, learned = (toy.forget("gli", listed(toy, 6), bn=bn) for bn in ("eval", "train"))
     before = toy.weights

@@ -1,5 +1,7 @@
 """Layer Attack Unlearning: the paper's numbers by hand, and what must not change."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -7,6 +9,7 @@ from torch.testing import assert_close
 
 from unlearn_cli.data.splits import Request, split
 from unlearn_cli.engine.run import Options
+from unlearn_cli.methods import lau as module
 from unlearn_cli.methods.lau import losses
 from unlearn_cli.ops.attacks import partial_pgd
 from unlearn_cli.ops.losses import cross_entropy, kl
@@ -43,6 +46,42 @@ def test_the_soft_part_is_the_divergence_from_the_doubly_softened_goal():
     softened = (goal / 4).softmax(1)
     close(softened, [[0.313078, 0.361498, 0.325424], [0.308627, 0.314247, 0.377126]])
     close(kl(softened, tensor(STUDENT), 4.0).mean(), 0.025883)
+    student = (tensor(STUDENT) / 4).softmax(1)
+    assert_close(kl(student, softened.log()).mean(), tensor(0.02611), rtol=0, atol=5e-6)  # the other way round
+
+
+CERTAIN = 1000 * torch.eye(10, dtype=torch.float64)[4:5]
+"""Logits of a model that is sure of the fifth class of ten."""
+
+
+def softened_goal(attacked, **more):
+    """The distribution that the soft part draws a student towards, from its gradient τ·(p - q)."""
+    logits = torch.linspace(2, -2, 10, dtype=torch.float64)[None].requires_grad_()
+    losses(logits, attacked, torch.arange(10) == 0, 1.0, 4.0, **more).mean().backward()
+    return (logits.detach() / 4).softmax(1) - logits.grad / 4
+
+
+def test_two_softmaxes_leave_little_of_certainty():
+    q = softened_goal(CERTAIN)
+    close(q.max(), math.exp(0.25) / (9 + math.exp(0.25)))
+    close(q.min(), 1 / (9 + math.exp(0.25)))
+    assert (round(q.max().item(), 4), round(q.min().item(), 4)) == (0.1249, 0.0972)
+    close(q.max() / q.min(), math.exp(0.25))
+    close(softened_goal(CERTAIN, double_softmax=False).max(), 1.0)
+
+
+def test_an_attack_that_failed_still_flattens_what_the_student_says():
+    """Its goal is then the student's own word, which two softmaxes flatten and one leaves as it is."""
+    logits = 3 * torch.randn(20, 10, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+    def slope(double_softmax):
+        student = logits.clone().requires_grad_()
+        losses(student, logits, torch.ones(10, dtype=torch.bool), 1.0, 4.0, double_softmax=double_softmax).sum().backward()
+        return student.grad
+
+    rows = torch.arange(20)
+    assert (slope(True)[rows, logits.argmax(1)] - slope(True)[rows, logits.argmin(1)] > 0.1).all()
+    assert slope(False).abs().max() < 1e-12
 
 
 def test_the_mean_over_classes_is_a_third_of_it():
@@ -75,9 +114,13 @@ def test_the_attack_follows_the_path_worked_by_hand():
         head.bias.zero_()
     x, y = tensor([[1.0, 0.5]]), torch.tensor([0])
     close(head(x).softmax(1).detach(), [[0.592201, 0.359188, 0.048611]])
+    close(torch.autograd.grad(cross_entropy(head(x.requires_grad_()), y).sum(), x)[0], [[-0.456410, 0.310577]])
+    x = x.detach()
     close(partial_pgd(head, x, y, 0.4, 1.0, 1), [[0.6, 0.9]])
     close(partial_pgd(head, x, y, 0.4, 1.0, 2), [[0.2, 1.3]])
-    close(head(tensor([[0.2, 1.3]])).detach(), [[0.2, 1.3, -1.5]])
+    attacked = head(partial_pgd(head, x, y, 0.4, 1.0, 2)).detach()
+    close(attacked, [[0.2, 1.3, -1.5]])
+    assert attacked.argmax(1).tolist() == [1]
 
 
 # on the shipped model
@@ -167,6 +210,22 @@ def test_each_setting_matters(toy, settings):
         toy.forget("lau", **{k: v for k, v in settings.items() if k == "radius"}),
     )
     assert not torch.equal(made.tensors["head.weight"], plain.tensors["head.weight"])
+
+
+def test_only_where_the_attack_fails_the_next_class_takes_its_place(toy, monkeypatch):
+    seen = {}
+    for fallback in ("none", "runner_up"):
+        first = []
+        monkeypatch.setattr(module, "losses", lambda *a, first=first: first.append(a[1]) or losses(*a))
+        toy.forget("lau", attack_fallback=fallback, radius=0.5, step=0.5, batch_size=1000)
+        seen[fallback] = first[0]
+    plain, other = seen["none"], seen["runner_up"]
+    failed = plain.argmax(1) == 3
+    assert 0 < failed.sum() < 147
+    assert torch.equal(other[~failed], plain[~failed])
+    assert (other[failed, 3] == -torch.inf).all()
+    others = torch.arange(10) != 3
+    assert torch.equal(other[failed][:, others], plain[failed][:, others])
 
 
 def test_looking_once_an_epoch_ends_at_an_epochs_end(toy):

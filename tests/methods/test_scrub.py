@@ -127,6 +127,29 @@ def test_it_departs_on_the_forget_set_further_than_on_the_retain_set(toy, place)
     assert together[0] < 0.3 * apart[0]
 
 
+def test_the_teachers_answers_are_the_originals_to_the_end(few, monkeypatch):
+    taught, batches = [], Run.batches
+
+    def watched(self, source, extra=None, **more):
+        for b in batches(self, source, extra, **more):
+            if extra is not None:
+                taught.append((source, b.index, b.extra))
+            yield b
+
+    monkeypatch.setattr(Run, "batches", watched)
+    few.forget("scrub", epochs=3, max_epochs=3, lr=0.01, precision="float64")
+    monkeypatch.undo()
+    loaded = few.load()
+    run = loaded.run(Options(device="cpu", precision="float64"))
+    with run.adopted(loaded.model, loaded.head) as model:
+        for name in ("forget", "retain"):
+            answers = run.logits(model, getattr(split(loaded.folder, Request(("3",)), name), name))
+            seen = [(index, extra) for source, index, extra in taught if source.name == name]
+            assert sum(len(index) for index, _ in seen) == 3 * len(answers)
+            for index, extra in seen:
+                assert_close(extra, answers[index], rtol=0, atol=1e-12)
+
+
 # the order
 
 

@@ -111,6 +111,31 @@ def test_features_of_held_out_images_are_the_twins_and_those_of_forget_images_th
     assert asked == [(twin, "selection"), (ready.model, "forget")]
 
 
+@pytest.mark.parametrize("whose", ["own", "twin"])
+def test_retain_images_are_seen_by_the_network_that_sees_their_queries_or_always_by_the_twin(ready, monkeypatch, whose):
+    asked, features = [], Run.features
+
+    def watched(self, backbone, part, *more):
+        asked.append((backbone.model, part.name))
+        return features(self, backbone, part, *more)
+
+    monkeypatch.setattr(Run, "features", watched)
+    twin = ready.run.newborn(ready.model, "twin")
+    predict_easy(ready.run, ready.model, ready.splits, twin, **QUICK, features="df", df_references=whose)
+    other = ready.model if whose == "own" else twin
+    assert asked == [(twin, "selection"), (twin, "retain"), (ready.model, "forget"), (other, "retain")]
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_the_curriculums_network_learns_from_held_out_images_where_asked(ready, held):
+    s = SimpleNamespace(**module.tmu.method.parse(QUICK | {"curriculum_fraction": 1, "curriculum_held_out": held}))
+    module.curriculum_of(ready.run, ready.model, ready.splits, s)
+    read = ready.run.images_read
+    assert read["forget"] == 30
+    assert read["retain"] == 2 * len(ready.splits.retain), "once to prepare its first layer"
+    assert read["selection"] == (len(held_out(ready.splits)) if held else 0)
+
+
 def test_distances_are_to_retain_images_alone_and_to_no_more_than_the_limit(ready):
     near = references(ready.run, ready.splits, held_out(ready.splits), 7)
     assert not torch.isin(near.index, ready.splits.forget.index).any()

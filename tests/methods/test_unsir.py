@@ -164,6 +164,35 @@ def test_noise_is_what_the_model_does_not_take_for_its_class_and_learning_it_cha
     assert not made.x.requires_grad
 
 
+def test_impair_and_repair_are_steps_of_two_adams_on_the_mean_loss(toy, shown):
+    """In whole batches, so that the order does not matter; the second begins without the first one's moments."""
+    settings = {"retain_per_class": 9, "noise_batch": 8, "copies": 3, "batch_size": 5000, "impair_epochs": 2, "repair_epochs": 2}
+    made = toy.forget("unsir", precision="float64", **settings).tensors
+    impair, repair = (shown[0], shown[2])  # each was read twice
+    loaded = toy.load()
+    run = loaded.run(Options(device="cpu", precision="float64"))
+
+    def learned(moments_kept):
+        loaded.model.load_state_dict(toy.weights)
+        with run.adopted(loaded.model, loaded.head) as model:
+            model.train()
+            opt = torch.optim.Adam(model.parameters(), lr=0.02)
+            for parts, lr in ((impair, 0.02), (repair, 0.01)):
+                if not moments_kept:
+                    opt = torch.optim.Adam(model.parameters(), lr=lr)
+                opt.param_groups[0]["lr"] = lr
+                for _ in range(2):
+                    b = next(run.batches(parts, size=5000, shuffle=False))
+                    opt.zero_grad()
+                    torch.nn.functional.cross_entropy(model(b.x), b.y).backward()
+                    opt.step()
+            return {name: t.float() if t.is_floating_point() else t for name, t in model.state_dict().items()}
+
+    for name, tensor in learned(False).items():
+        assert_close(made[name], tensor, rtol=1e-6, atol=1e-6, msg=lambda text, name=name: f"{name}: {text}")
+    assert max((made[name] - t).abs().max() for name, t in learned(True).items()) > 1e-3
+
+
 def test_noise_that_had_too_little_time_is_said(toy):
     assert "raise noise_steps" in toy.forget("unsir", noise_steps=1, lam=10.0, retain_per_class=9).run.notes[-1]
     assert not toy.forget("unsir", noise_steps=40, retain_per_class=9).run.notes

@@ -3,6 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from said import said
+from sklearn.metrics import top_k_accuracy_score
 
 from unlearn_cli.errors import UnlearnError
 from unlearn_cli.metrics.accuracy import us
@@ -36,6 +37,33 @@ def test_full_test_accuracy_follows_from_its_two_parts():
     found = measure(evidence())
     kept, forgotten = found["retain_test_accuracy"], found["forget_test_accuracy"]
     assert found["test_accuracy"].value * 3 == kept.value * 2 + forgotten.value * 1
+
+
+def test_top_two_accuracy_agrees_with_scikit_learn_and_is_at_least_the_accuracy():
+    logits = torch.randn(300, 5, generator=torch.Generator().manual_seed(0))
+    labels, test = torch.arange(300) % 5, torch.arange(100, 300)
+    found = measure(Evidence(said(logits), labels, {"test": test}), ["test_accuracy", "top_two_accuracy"])
+    expected = top_k_accuracy_score(labels[test], logits[test].numpy(), k=2)
+    assert found["top_two_accuracy"].value == pytest.approx(expected, abs=1e-15)
+    assert found["top_two_accuracy"].detail == {"correct": round(expected * 200), "n": 200}
+    assert expected > found["test_accuracy"].value
+
+
+def test_of_equal_logits_the_first_classes_are_the_choices_as_for_the_accuracy():
+    given = Evidence(said(torch.zeros(5, 5)), torch.arange(5), {"test": torch.arange(5)})
+    found = measure(given, ["test_accuracy", "top_two_accuracy"])
+    assert (found["test_accuracy"].value, found["top_two_accuracy"].value) == (0.2, 0.4)
+    masked = torch.full((4, 4), -torch.inf)
+    masked[:, 3] = 0
+    given = Evidence(said(masked), torch.arange(4), {"test": torch.arange(4)})
+    assert measure(given, ["top_two_accuracy"])["top_two_accuracy"].value == 0.5
+
+
+def test_top_two_of_two_classes_says_nothing_and_is_not_reported():
+    given = Evidence(said(torch.randn(4, 2)), torch.arange(4) % 2, {"test": torch.arange(4)})
+    assert measure(given, ["top_two_accuracy"])["top_two_accuracy"].reason.startswith("with fewer than three classes")
+    three = Evidence(said(torch.randn(4, 3)), torch.arange(4) % 2, {"test": torch.arange(0)})
+    assert measure(three, ["top_two_accuracy"])["top_two_accuracy"].reason == "there are no test images"
 
 
 def test_an_empty_split_gives_no_number_but_a_reason():

@@ -1,3 +1,5 @@
+from math import inf, sqrt
+
 import numpy as np
 import pytest
 import torch
@@ -6,8 +8,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold
 
-from unlearn_cli.metrics.registry import Evidence, measure
-from unlearn_cli.ops import logistic
+from unlearn_cli.metrics.registry import Evidence, known, measure
+from unlearn_cli.ops import logistic, roc
+
+AUCS = [name for name in known() if name.startswith("membership_auc")]
+TPRS = ["tpr_at_1_percent", "tpr_at_0_1_percent"]
 
 
 def logits_with(losses):
@@ -138,3 +143,148 @@ def test_losses_keep_their_order_where_float32_would_tie_them_at_zero():
     losses = given.losses(torch.arange(2))
     assert losses[0] > losses[1] > 0
     assert torch.equal(given.logits.log_softmax(1)[:, 0], torch.zeros(2))
+
+
+def classifier(members, others, seed=0, forgotten=(0,), classes=6):
+    """A model with noisy logits for labels of several classes, whose true class has the given margins."""
+    draws = torch.Generator().manual_seed(seed)
+    margins = torch.cat([members, others]).double()
+    total = len(margins)
+    labels = torch.randint(classes, (total,), generator=draws)
+    logits = torch.randn(total, classes, generator=draws, dtype=torch.float64)
+    rest = logits.scatter(1, labels[:, None], -inf).logsumexp(1)
+    logits = logits.scatter(1, labels[:, None], (margins + rest)[:, None])
+    n = len(members)
+    splits = {"forget": torch.arange(n), "forget_test": torch.arange(n, total), "test": torch.arange(n, total)}
+    return Evidence(said(logits), labels, splits, forgotten, seed=seed)
+
+
+def normal(n, seed, mean=0.0):
+    return mean + 1.5 * torch.randn(n, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def test_there_is_one_auc_per_score_of_the_literature():
+    scores = [name.removeprefix("membership_auc").lstrip("_") for name in AUCS]
+    assert scores == ["", "confidence", "entropy", "modified_entropy", "correctness"]
+    assert all(known()[name].direction(is_class) == "reference" for name in AUCS + TPRS for is_class in (True, False))
+
+
+@pytest.mark.parametrize("name", AUCS)
+def test_an_overfitted_set_is_told_from_unseen_images_by_every_score(name):
+    found = measure(classifier(normal(800, 1, 4), normal(900, 2, 0)), [name])[name]
+    assert found.value > 0.6
+    assert found.detail["low"] > 0.5 + 2 * found.detail["noise_std"]
+    assert (found.detail["n"], found.detail["n_unseen"]) == (800, 900)
+
+
+@pytest.mark.parametrize("name", AUCS)
+def test_two_halves_of_one_distribution_and_shuffled_membership_are_not_told_apart(name):
+    alike = classifier(normal(800, 1, 2), normal(900, 2, 2))
+    order = torch.randperm(1700, generator=torch.Generator().manual_seed(4))
+    members, others = normal(800, 1, 4), normal(900, 2, 1)
+    shuffled = torch.cat([members, others])[order]
+    for given in (alike, classifier(shuffled[:800], shuffled[800:])):
+        found = measure(given, [name])[name]
+        assert found.detail["low"] <= 0.5 <= found.detail["high"]
+        assert abs(found.value - 0.5) < 3 * found.detail["noise_std"]
+
+
+def test_the_confidence_attack_is_the_loss_attack_and_sees_further_where_losses_round_to_zero():
+    found = measure(classifier(normal(300, 1, 2), normal(200, 2, 1)), AUCS[:2])
+    assert found["confidence_auc"] == found["membership_auc"]
+    sure = measure(classifier(torch.linspace(60, 90, 40), torch.linspace(40, 55, 40)), AUCS[:2])
+    assert sure["confidence_auc"].value == 1
+    assert sure["membership_auc"].value < 1
+
+
+def test_each_scores_auc_is_scikit_learns_on_plain_formulas():
+    given = classifier(normal(300, 1, 2), normal(200, 2, 1))
+    p = given.logits.softmax(1)
+    own = p.gather(1, given.labels[:, None])[:, 0]
+    other = torch.where(torch.nn.functional.one_hot(given.labels, 6).bool(), 0, p)
+    scores = {
+        "confidence": own,
+        "entropy": (p * p.log()).sum(1),
+        "modified_entropy": (1 - own) * own.log() + (other * (1 - other).log()).sum(1),
+        "correctness": (p.argmax(1) == given.labels).double(),
+    }
+    for score, values in scores.items():
+        expected = roc_auc_score(torch.arange(500) < 300, values)
+        assert measure(given, [f"membership_auc_{score}"])[f"membership_auc_{score}"].value == pytest.approx(expected, abs=1e-12)
+
+
+def test_the_entropy_attack_reads_no_label_and_the_modified_one_does():
+    given = classifier(normal(100, 1, 2), normal(100, 2, 1))
+    moved = Evidence(given.model, (given.labels + 1) % 6, given.splits, (0,))
+    ours, theirs = measure(given, AUCS), measure(moved, AUCS)
+    assert ours["entropy_auc"] == theirs["entropy_auc"]
+    assert ours["modified_entropy_auc"].value != theirs["modified_entropy_auc"].value
+
+
+def test_correctness_is_half_the_difference_of_two_accuracies_above_a_half():
+    given = classifier(normal(200, 1, 2), normal(300, 2, 1))
+    right = given.correct.double()
+    found = measure(given, ["correctness_auc"])["correctness_auc"]
+    assert found.value == pytest.approx(0.5 + (right[:200].mean() - right[200:].mean()).item() / 2, abs=1e-14)
+    assert found.detail["noise_std"] < sqrt(501 / (12 * 200 * 300))          # ties leave less to chance
+
+
+def test_the_tpr_is_the_share_of_forget_losses_below_the_hundredth_smallest_of_the_unseen():
+    members, others = exponential(400, 1), exponential(1000, 2)
+    found = measure(evidence(members, others), TPRS)
+    for name, allowed in zip(TPRS, (10, 1)):
+        cut = others.sort().values[allowed]
+        assert found[name].value == pytest.approx((members < cut).double().mean().item(), abs=1e-12)
+        assert found[name].detail["low"] <= found[name].value <= found[name].detail["high"]
+        assert found[name].detail["chance"] == pytest.approx((allowed + 1) / 1001)
+        assert abs(found[name].value - found[name].detail["chance"]) < 3 * found[name].detail["noise_std"]
+
+
+def test_remembered_images_are_found_at_one_per_cent_beyond_doubt_and_exploded_losses_are_not():
+    found = measure(evidence(1e-3 * exponential(400, 1), 1 + exponential(1000, 2)), TPRS)
+    assert found[TPRS[0]].value == found[TPRS[1]].value == 1
+    assert found[TPRS[0]].detail["low"] > 0.98
+    assert measure(evidence(1e3 * (1 + exponential(400, 1)), exponential(1000, 2)), TPRS)[TPRS[0]].value == 0
+
+
+@pytest.mark.parametrize(("unseen", "measurable"), [(99, 0), (100, 1), (999, 1), (1000, 2)])
+def test_a_false_positive_rate_needs_one_unseen_image_to_let_through(unseen, measurable):
+    found = measure(evidence(exponential(50, 1), exponential(unseen, 2)), TPRS)
+    assert [found[name].value is not None for name in TPRS] == [measurable > 0, measurable > 1]
+    if measurable < 2:
+        assert found[TPRS[1]].reason == f"needs 1,000 unseen images for a false-positive rate of 0.1 %, there are {unseen}"
+
+
+@pytest.mark.parametrize("name", AUCS + TPRS)
+def test_a_model_that_always_says_the_same_gives_nothing_away(name):
+    logits = torch.tensor([[1.0, 2.0, -inf, 1e30]]).expand(1300, 4)
+    splits = {"forget": torch.arange(300), "forget_test": torch.arange(300, 1300)}
+    found = measure(Evidence(said(logits), torch.full((1300,), 1), splits, (1,)), [name])[name]
+    assert found.value == (0.5 if name in AUCS else 0)
+    if name in AUCS:
+        assert found.detail["noise_std"] == 0
+        assert found.detail["low"] < 0.5 < found.detail["high"]
+
+
+def test_a_masked_class_leaves_the_attacks_that_read_the_label_nothing():
+    given = classifier(normal(200, 1, 3), normal(200, 2, 1))
+    given.logits.scatter_(1, given.labels[:, None], -inf)
+    found = measure(given, AUCS)
+    for name in AUCS:
+        if name != "entropy_auc":
+            assert found[name].value == 0.5
+
+
+@pytest.mark.parametrize("name", AUCS + TPRS)
+def test_where_a_side_is_missing_there_is_no_number(name):
+    alone = Evidence(said(torch.randn(5, 3)), torch.zeros(5, dtype=torch.int64), {"forget": torch.arange(5)}, (0,))
+    assert measure(alone, [name])[name].reason == "needs at least 2 images on each side, there are 0"
+
+
+def test_the_intervals_stand_beside_every_number():
+    found = measure(evidence(exponential(40, 1), exponential(200, 2)), ["membership_auc", "tpr_at_1_percent"])
+    assert set(found["membership_auc"].detail) == {"n", "n_unseen", "low", "high", "noise_std"}
+    assert set(found["tpr_at_1_percent"].detail) == {"n", "n_unseen", "low", "high", "noise_std", "chance"}
+    own, others = (-exponential(n, seed) for n, seed in ((40, 1), (200, 2)))
+    low, high = roc.auc_interval(own, others)
+    assert (found["membership_auc"].detail["low"], found["membership_auc"].detail["high"]) == pytest.approx((low, high), abs=1e-6)

@@ -203,3 +203,17 @@ def test_no_verdict_claims_more_than_evidence():
         verdict("forget_accuracy<=0.1", forget_accuracy=value).verdict for value in (0.0, 0.5, Measure(None, "none"))
     ]
     assert not any(word in line.lower() for line in lines for word in ("certif", "guarant", "proof", "proven"))
+
+
+def test_several_references_give_a_band_where_a_limit_names_them_alone():
+    references = [{"membership_auc": value} for value in (0.49, 0.50, 0.51)]
+    inside, outside = (verdict("membership_auc=reference", membership_auc=value, reference=references) for value in (0.61, 0.62))
+    assert inside.limits[0].tolerance == pytest.approx(9.924843 * 0.01 * math.sqrt(4 / 3), abs=1e-4)
+    assert [found.exit_code for found in (inside, outside)] == [0, 1]
+
+
+def test_a_distance_that_was_typed_is_not_widened():
+    references = [{"membership_auc": value} for value in (0.4, 0.5, 0.6)]
+    found = verdict("membership_auc=reference±0.05", membership_auc=0.56, reference=references)
+    assert found.limits[0].tolerance == 0.05
+    assert found.exit_code == 1

@@ -27,6 +27,18 @@ def test_all_allowed_labels_are_as_likely():
     assert ((counts[1:4] / 40000 - 1 / 3).abs() < 5 * (2 / 9 / 40000) ** 0.5).all(), "five standard deviations"
 
 
+def test_no_class_is_favoured_where_the_published_draw_favours_the_middle_one():
+    """It draws among all ten and gives the sixth in place of the own label: twice as often as others, and to its own images."""
+    y = torch.arange(10).repeat(10_000)
+    all_of_them = torch.randint(10, y.shape, generator=torch.Generator().manual_seed(0))
+    published = torch.where(all_of_them == y, 5, all_of_them)
+    assert abs((published == 5).double().mean() - 0.19) < 0.005
+    assert abs((published[y == 5] == 5).double().mean() - 0.1) < 0.015
+    shares = draw(y, classes=10).bincount(minlength=10) / len(y)
+    assert ((shares - 0.1).abs() < 0.005).all()
+    assert (draw(y, classes=10) != y).all()
+
+
 def test_where_one_class_is_left_everything_goes_there():
     assert draw([0, 1, 2, 3], forgotten=(0, 1, 2, 3)).tolist() == [4] * 4
 

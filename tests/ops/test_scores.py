@@ -26,10 +26,21 @@ def exponential(n, seed):
         (0.8921, 0.0084, 0.9377), (0.9096, 0.0107, 0.9441), (0.5971, 0.2140, 0.5846), (0.4795, 0.0382, 0.7016),
         (0.9073, 0.0319, 0.9218), (0.8877, 0.0135, 0.9304), (0.5925, 0.1990, 0.5972), (0.5893, 0.2089, 0.5857),
         (0.9218, 0.0164, 0.9445), (0.9220, 0.0705, 0.8905),
+        (0.5951, 0.2621, 0.5354), (0.1890, 0.0162, 0.5783), (0.5984, 0.1415, 0.6577), (0.9078, 0.0266, 0.9273),
+        (0.5900, 0.2126, 0.5824), (0.5874, 0.2076, 0.5861), (0.9228, 0.0226, 0.9388), (0.886, 0.0448, 0.8982),
+        (0.4048, 0.0485, 0.6539), (0.7351, 0.0152, 0.8523), (0.4193, 0.0356, 0.6740), (0.5633, 0.0953, 0.6863),
+        (0.7607, 0.0152, 0.8651), (0.6049, 0.1953, 0.6071), (0.8066, 0.0127, 0.8906), (0.5477, 0.1033, 0.6705),
     ],
 )  # fmt: skip
 def test_the_final_score_is_the_published_one(accuracy, forgetting, published):
     assert final_score(accuracy, forgetting) == pytest.approx(published, abs=1.01e-4)
+
+
+def test_two_published_rows_have_each_others_forgetting_score():
+    """The bad teacher's final score was printed beside 0.1714, and fits 0.1033, which stands in the next method's row."""
+    assert final_score(0.5477, 0.1714) == pytest.approx(0.6024, abs=1e-4)
+    assert final_score(0.5737, 0.1033) == pytest.approx(0.6836, abs=1e-4)
+    assert final_score(0.5737, 0.2014) == pytest.approx(0.5855, abs=1e-4)
 
 
 def test_the_final_score_spans_zero_to_one():
@@ -73,6 +84,12 @@ def test_a_few_points_still_leave_both_kinds_to_learn_from():
             y = torch.arange(a + b) < a
             learned = ~stratified(y, seeded())
             assert (learned & y).any(1).all() and (learned & ~y).any(1).all()
+
+
+def test_the_same_losses_on_both_sides_score_near_zero():
+    losses = exponential(1500, 1)
+    assert forgetting_score(losses, losses, seeded()) < 0.05
+    assert forgetting_score(losses, losses + 1, seeded()) > 0.2  # the control
 
 
 def test_losses_of_one_distribution_score_near_zero_and_separate_ones_a_half():

@@ -102,27 +102,33 @@ def _read(path: Path, shown: str, place: Path | None) -> Checkpoint:
     return Checkpoint(tensors, record, digest(tensors), place)
 
 
-def claim(name: str, *, force: bool, inputs: tuple[str, ...] = ()) -> str:
+def claim(name: str, *, force: bool, inputs: tuple[str, ...] = (), option: str = "--output") -> str:
     """Check that NAME may be written, before any work is done for it; returns the name.
+
+    Args:
+        option: by which it was given; only a checkpoint (`--output`) may go to standard output.
 
     Raises:
         UnlearnError: it exists (and no force), is a folder or an input, or its folder is missing or read-only.
     """
     if name == PIPE:
+        if option != "--output":
+            raise UnlearnError(f"{option} cannot be standard output.", "give it a file name.")
         return name
     path = Path(name)
     if path.is_dir():
-        raise UnlearnError(f"{name} is a folder.", "give --output a file name.")
+        raise UnlearnError(f"{name} is a folder.", f"give {option} a file name.")
     if any(given != PIPE and path.exists() and os.path.exists(given) and path.samefile(given) for given in inputs):
-        raise UnlearnError(f"{name} is the input.", "pass another --output: an input is never written over.")
+        raise UnlearnError(f"{name} is the input.", f"pass another {option}: an input is never written over.")
     if path.exists() and not path.is_file():
-        raise UnlearnError(f"{name} is a device or a pipe, not a file.", "pass another --output; - is standard output.")
+        hint = f"pass another {option}" + ("; - is standard output." if option == "--output" else ".")
+        raise UnlearnError(f"{name} is a device or a pipe, not a file.", hint)
     if os.path.lexists(path) and not force:
-        raise UnlearnError(f"{name} already exists.", "pass another --output, or --force to replace it.")
+        raise UnlearnError(f"{name} already exists.", f"pass another {option}, or --force to replace it.")
     if not path.parent.is_dir():
         raise UnlearnError(f"{name}: its folder does not exist.", f"make it first: mkdir -p {path.parent}")
     if not os.access(path.parent, os.W_OK):
-        raise UnlearnError(f"{name}: no permission to write there.", "pass another --output.")
+        raise UnlearnError(f"{name}: no permission to write there.", f"pass another {option}.")
     return name
 
 
@@ -157,7 +163,7 @@ def replace_whole(name: str, fill) -> None:
         os.replace(temporary, path)
     except (OSError, SafetensorError) as error:
         reason = _reason(error) if isinstance(error, OSError) else str(error)
-        raise UnlearnError(f"{name} could not be written: {reason}.", "free some space or pass another --output.") from None
+        raise UnlearnError(f"{name} could not be written: {reason}.", "free some space or name another file.") from None
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -1,4 +1,4 @@
-"""The Typer app: seven commands, and the one place that prints an error and leaves."""
+"""The Typer app: its commands, and the one place that prints an error and leaves."""
 
 import os
 import sys
@@ -15,13 +15,14 @@ from unlearn_cli.cli.inspect import inspect
 from unlearn_cli.cli.methods import methods
 from unlearn_cli.cli.relearn import relearn
 from unlearn_cli.cli.train import train
+from unlearn_cli.cli.verify_record import verify_record
 from unlearn_cli.errors import UnlearnError
 
 app = typer.Typer(name="unlearn", no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False,
                   context_settings={"help_option_names": ["-h", "--help"]})  # fmt: skip
 INTERRUPTED = 130
-for command in (train, forget, evaluate, relearn, compare, methods, inspect):
-    app.command(command.__name__)(command)
+for command in (train, forget, evaluate, relearn, compare, verify_record, methods, inspect):
+    app.command(command.__name__.replace("_", "-"))(command)
 
 
 def show_version(wanted: bool) -> None:

@@ -37,12 +37,14 @@ def compare(
     seed: o.Seed = 0,
     cache_limit: o.CacheLimit = "4GB",
     quiet: o.Quiet = False,
+    format: o.Format = None,
     json: o.Json = False,
 ) -> None:
     """Show checkpoints side by side, or run methods on one and show the results.
 
     Example: unlearn compare model.safetensors --class 3 --methods lau,mask,fine-tune --seeds 3
     """
+    run.no_two_formats(json, format)
     names = [name.strip() for name in (methods or "").split(",") if name.strip()]
     if methods is not None and not names:
         raise UnlearnError(f"--methods '{methods}' names no method.", "write it as --methods lau,mask.")
@@ -62,4 +64,4 @@ def compare(
             plain=run.plain(arch, data, size, mean, std, head, test_fraction),
             options=options,
         )
-    run.finish(report, json)
+    run.finish(report, json, format)

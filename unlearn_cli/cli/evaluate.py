@@ -1,14 +1,35 @@
 """`unlearn evaluate`."""
 
+from pathlib import Path
 from typing import Annotated
 
 from unlearn_cli.cli import options as o
 from unlearn_cli.cli import run
+from unlearn_cli.errors import UnlearnError
 
 Require = Annotated[
     list[str] | None,
     o.option("--require", help="A limit: 'forget_test_accuracy<=0.01', 'forget_accuracy=reference±0.05'; repeats.",
              panel=o.RESULT, metavar="LIMIT"),
+]  # fmt: skip
+Shadow = Annotated[
+    list[str] | None,
+    o.option("--shadow", help="A model that forgot the same by the same method from another seed; repeats.", panel=o.MODEL,
+             metavar="FILE"),
+]  # fmt: skip
+Verify = Annotated[
+    str | None,
+    o.option("--verify", help="Judge by the built-in policy: full, or output alone for a method that knowingly edits the head.",
+             panel=o.RESULT, metavar="LEVEL"),
+]  # fmt: skip
+Junit = Annotated[
+    str | None,
+    o.option("--junit", help="Write a JUnit XML file with a test case per limit.", panel=o.RESULT, metavar="FILE"),
+]
+Record = Annotated[
+    str | None,
+    o.option("--record", help="Write a deletion record (JSON): the request, the method, the models, the data and the numbers.",
+             panel=o.RESULT, metavar="FILE"),
 ]  # fmt: skip
 
 
@@ -16,7 +37,11 @@ def evaluate(
     checkpoint: o.Checkpoint,
     original: o.Original = None,
     reference: o.References = None,
+    shadow: Shadow = None,
+    verify: Verify = None,
     require: Require = None,
+    junit: Junit = None,
+    record: Record = None,
     classes: o.Classes = None,
     instances: o.Instances = None,
     data: o.Data = None,
@@ -30,8 +55,10 @@ def evaluate(
     device: o.Device = "auto",
     precision: o.Precision = "auto",
     seed: o.Seed = 0,
+    force: o.Force = False,
     cache_limit: o.CacheLimit = "4GB",
     quiet: o.Quiet = False,
+    format: o.Format = None,
     json: o.Json = False,
 ) -> None:
     """Measure what CHECKPOINT still knows, and leave with code 1 if a limit is not met.
@@ -40,17 +67,33 @@ def evaluate(
     """
     from unlearn_cli.metrics import verdict
 
+    run.no_two_formats(json, format)
     verdict.parse(require or [])
-    with run.options(device, precision, seed, False, cache_limit, quiet) as options:
+    if junit is not None and not (require or verify):
+        raise UnlearnError("--junit has a test case per limit, and no limit is given.", "add --verify or --require.")
+    if junit is not None and record is not None and Path(junit).resolve() == Path(record).resolve():
+        raise UnlearnError("--junit and --record name the same file.", "give each its own.")
+    with run.options(device, precision, seed, force, cache_limit, quiet) as options:
         from unlearn_cli import jobs
+        from unlearn_cli.checkpoints import store
 
+        if junit is not None:
+            given = (checkpoint, *(reference or ()), *([original] if original else ()))
+            store.claim(junit, force=force, inputs=given, option="--junit")
         report = jobs.evaluate(
             checkpoint,
             original=original,
             references=reference or (),
+            shadows=shadow or (),
+            verify=verify,
             require=require or (),
+            record=record,
             request=run.request(classes, instances),
             plain=run.plain(arch, data, size, mean, std, head, test_fraction),
             options=options,
         )
-    run.finish(report, json)
+    if junit is not None and run.first():
+        from unlearn_cli.cli.formats import as_junit
+
+        store.replace_whole(junit, lambda temporary: temporary.write_bytes(as_junit(report)))
+    run.finish(report, json, format)

@@ -1,5 +1,6 @@
 """The options that several commands share, each declared once: same name, same meaning everywhere."""
 
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -71,4 +72,9 @@ CacheLimit = Annotated[
 ]  # fmt: skip
 Force = Annotated[bool, option("--force", help="Replace an existing output.", panel=RESULT)]
 Quiet = Annotated[bool, option("--quiet", "-q", help="No messages and no progress.", panel=RESULT)]
+Shape = StrEnum("Shape", ("table", "markdown", "csv", "json"))
+Format = Annotated[
+    Shape | None,
+    option("--format", help="How to show the result: table (the default), markdown, csv or json.", panel=RESULT, metavar="FORMAT"),
+]
 Json = Annotated[bool, option("--json", help="One JSON document on standard output.", panel=RESULT)]

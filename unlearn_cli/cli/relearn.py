@@ -24,12 +24,14 @@ def relearn(
     seed: o.Seed = 0,
     cache_limit: o.CacheLimit = "4GB",
     quiet: o.Quiet = False,
+    format: o.Format = None,
     json: o.Json = False,
 ) -> None:
     """Train copies of CHECKPOINT and of references on, and count the short epochs until the forgotten is known again.
 
     Example: unlearn relearn model.lau-class-3.safetensors --reference without-3.safetensors
     """
+    run.no_two_formats(json, format)
     with run.options(device, precision, seed, False, cache_limit, quiet) as options:
         from unlearn_cli import jobs
         from unlearn_cli.settings import from_text
@@ -43,4 +45,4 @@ def relearn(
             plain=run.plain(arch, data, size, mean, std, head, test_fraction),
             options=options,
         )
-    run.finish(report, json)
+    run.finish(report, json, format)

@@ -1,6 +1,5 @@
-"""A Report in words: tables for people, one line for a pipe, one JSON document for programs."""
+"""A Report in words: tables for people, one line for a pipe. `formats` has the rest."""
 
-import json as js
 from collections.abc import Sequence
 
 from rich import box
@@ -18,17 +17,14 @@ BETTER = {"higher": "higher", "lower": "lower", "reference": "= reference"}
 OUTCOME = {"pass": ("pass", "green"), "fail": ("FAIL", "bold red"), "not measurable": ("NOT MEASURED", "bold red")}
 
 
-def render(report: Report, *, json: bool = False) -> int:
+def render(report: Report) -> int:
     """Show a report where it belongs and return its exit code.
 
     On a pipe, a command that wrote a file prints the path alone, and the rest goes to stderr. When the checkpoint
     itself went to stdout (`-o -`), everything else goes to stderr.
     """
     out = streams.err if report.written == "-" else streams.out
-    if json:
-        line = js.dumps(report.as_dict(), ensure_ascii=False, allow_nan=False, indent=2)
-        out.file.write(line + "\n")             # not through rich, which would fold long lines
-    elif report.written in (None, "-") or out.is_terminal:
+    if report.written in (None, "-") or out.is_terminal:
         show(report, out)
     else:
         out.file.write(report.written + "\n")

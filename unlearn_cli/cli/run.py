@@ -12,7 +12,7 @@ def options(device: str, precision: str, seed: int, force: bool, cache_limit: st
     """The engine's options for the length of a job, with progress on stderr."""
     from unlearn_cli.cli import console
 
-    console.be_quiet(quiet or os.environ.get("RANK", "0") != "0")
+    console.be_quiet(quiet or not first())
 
     from unlearn_cli.engine.memory import keep_freed_memory
     from unlearn_cli.engine.precision import find_precision
@@ -25,15 +25,26 @@ def options(device: str, precision: str, seed: int, force: bool, cache_limit: st
         yield chosen
 
 
-def finish(report, json: bool) -> None:
+def finish(report, json: bool, format: str | None = None) -> None:
     """Show the report and leave with its exit code; only the first of several processes speaks."""
     import typer
 
-    from unlearn_cli.cli.render import render
+    if first():
+        if json or format not in (None, "table"):
+            from unlearn_cli.cli.formats import write
 
-    code = render(report, json=json) if os.environ.get("RANK", "0") == "0" else report.exit_code
-    if code:
-        raise typer.Exit(code)
+            write(report, "json" if json else format)
+        else:
+            from unlearn_cli.cli.render import render
+
+            render(report)
+    if report.exit_code:
+        raise typer.Exit(report.exit_code)
+
+
+def first() -> bool:
+    """Whether this is the first of the processes that torchrun started, or the only one."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def request(classes: list[str] | None, instances: str | None):
@@ -65,6 +76,11 @@ def numbers(name: str, text: str | None) -> list[float] | None:
 def no_two_on_stdout(output: str | None, json: bool) -> None:
     if output == "-" and json:
         raise UnlearnError("-o - and --json both want standard output.", "write the checkpoint to a file.")
+
+
+def no_two_formats(json: bool, format: str | None) -> None:
+    if json and format not in (None, "json"):
+        raise UnlearnError(f"--json and --format {format} exclude each other.", "choose one.")
 
 
 def in_bytes(text: str) -> int:

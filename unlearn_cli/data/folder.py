@@ -68,7 +68,7 @@ def open_folder(
         digests, fingerprint = index.digests, index.fingerprint
     elif index is not None or streams:
         digests = _digests(top, listing, index, progress)
-        fingerprint = _fingerprint(listing.paths, digests)
+        fingerprint = fingerprint_of(listing.paths, digests)
     if digests is not None and not streams:
         pixels = read_pixels(fingerprint, shape)
     if pixels is None and not streams:
@@ -82,6 +82,12 @@ def open_folder(
     return Folder(Path(root), listing.classes, fingerprint, images)
 
 
+def read_anew(root: str | os.PathLike, test_fraction: float, progress: Progress | None = None) -> tuple[Listing, np.ndarray]:
+    """What lies in the folder, and each file's SHA-256 as (N, 32) uint8, without trusting what the cache knows of it."""
+    listing = scan(os.fspath(root), test_fraction)
+    return listing, _digests(os.path.abspath(root), listing, None, progress)
+
+
 def _check(size: int | None, channels: int | None, test_fraction: float) -> None:
     if size is not None and not 1 <= size <= 4096:
         raise UnlearnError(f"{size} is not an image size.", "it is a side in pixels, from 1 to 4096.")
@@ -91,7 +97,8 @@ def _check(size: int | None, channels: int | None, test_fraction: float) -> None
         raise UnlearnError(f"{test_fraction} is not a test fraction.", "it lies between 0 and 1, both excluded.")
 
 
-def _fingerprint(paths: list[str], digests: np.ndarray) -> str:
+def fingerprint_of(paths: list[str], digests: np.ndarray) -> str:
+    """SHA-256 over each path and its file's digest, (N, 32) uint8, in the order given."""
     whole = digests.tobytes()
     lines = (f"{path}\0".encode(errors="surrogatepass") + whole[32 * i : 32 * i + 32] for i, path in enumerate(paths))
     return hashlib.sha256(b"".join(lines)).hexdigest()
@@ -123,7 +130,7 @@ def _decode(
     try:
         for span, chunk in _read(root, listing.paths, int(listing.stat[:, 0].sum()), shape[1], shape[3], progress):
             digests[span], file.pixels[span] = chunk.digests, chunk.pixels
-        fingerprint = _fingerprint(listing.paths, digests)
+        fingerprint = fingerprint_of(listing.paths, digests)
         return digests, fingerprint, file.commit(fingerprint)
     finally:
         file.discard()

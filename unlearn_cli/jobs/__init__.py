@@ -1,4 +1,4 @@
-"""The five verbs as plain functions: paths and options in, files and a Report out, nothing printed."""
+"""The verbs as plain functions: paths and options in, files and a Report out, nothing printed."""
 
 from unlearn_cli.data.splits import Request
 from unlearn_cli.engine.run import Options
@@ -8,5 +8,6 @@ from unlearn_cli.jobs.forget import forget
 from unlearn_cli.jobs.loading import Plain
 from unlearn_cli.jobs.relearn import relearn
 from unlearn_cli.jobs.train import train
+from unlearn_cli.jobs.verify_record import verify_record
 
-__all__ = ["Options", "Plain", "Request", "compare", "evaluate", "forget", "relearn", "train"]
+__all__ = ["Options", "Plain", "Request", "compare", "evaluate", "forget", "relearn", "train", "verify_record"]

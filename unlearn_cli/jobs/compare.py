@@ -11,7 +11,7 @@ from unlearn_cli.data.splits import Request
 from unlearn_cli.engine.run import Options
 from unlearn_cli.errors import UnlearnError, did_you_mean
 from unlearn_cli.jobs import requests
-from unlearn_cli.jobs.evaluate import ELSEWHERE, Case, measures, open_case, read, selection_of
+from unlearn_cli.jobs.evaluate import Case, measures, open_case, read, selection_of
 from unlearn_cli.jobs.forget import SELECTION, unlearn, what_happened
 from unlearn_cli.jobs.loading import Loaded, Plain, load
 from unlearn_cli.metrics import registry
@@ -57,7 +57,7 @@ def compare(
     outputs = [read(model, options) for model in loaded]
     against = [x for x, role in zip(outputs, roles, strict=True) if role == "reference"]
     base = next((x for x, role in zip(outputs, roles, strict=True) if role == "original"), None)
-    names = [name for name in registry.known() if name not in ELSEWHERE]
+    names = [name for name, metric in registry.known().items() if not metric.is_costly]
 
     def row(model: Loaded, own, role: str) -> Row:
         others = [x for x in against if x is not own]

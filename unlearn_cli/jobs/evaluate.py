@@ -2,23 +2,24 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from unlearn_cli.checkpoints.record import Record, RequestRecord
-from unlearn_cli.data.splits import ALL, Request, split
+from unlearn_cli.data.splits import ALL, Request, Split, split
 from unlearn_cli.engine.readout import readout
 from unlearn_cli.engine.run import Options
 from unlearn_cli.errors import UnlearnError
 from unlearn_cli.jobs import requests
-from unlearn_cli.jobs.loading import Loaded, Plain, load
-from unlearn_cli.metrics import registry, verdict
+from unlearn_cli.jobs.loading import Loaded, Plain, load, original_of
+from unlearn_cli.metrics import policy, registry, verdict
 from unlearn_cli.metrics.registry import Evidence, Outputs
 from unlearn_cli.metrics.report import Measure, Report, Row
 
-ELSEWHERE = ("relearn_epochs",)
-"""Metrics that another command measures."""
+ANYWHERE = ("test_accuracy", "top_two_accuracy")
+"""Metrics of a model that nobody asked to forget."""
 
 
 @dataclass
@@ -39,7 +40,10 @@ def evaluate(
     *,
     original: str | None = None,
     references: Sequence[str] = (),
+    shadows: Sequence[str] = (),
+    verify: str | None = None,
     require: Sequence[str] = (),
+    record: str | None = None,
     request: Request = Request(),
     plain: Plain = Plain(),
     options: Options = Options(),
@@ -47,28 +51,46 @@ def evaluate(
     """Measure CHECKPOINT on all its images and judge the limits.
 
     Args:
-        original: the model before it forgot; references: models trained without the forget set.
-        require: limits such as `forget_test_accuracy<=0.01` or `forget_accuracy=reference±0.05`.
+        original: the model before it forgot; for `verify` by default the file that the record names, found beside it.
+        references: models trained without the forget set.
+        shadows: models that were trained with the forget set and forgot it by the same method, with other seeds.
+        verify: "full" or "output", the levels of the built-in policy that are asked for (`metrics.policy`).
+        require: further limits such as `forget_test_accuracy<=0.01` or `forget_accuracy=reference±0.05`.
+        record: a JSON file for the deletion record: the request, the models, the data and the numbers.
         request: what was to be forgotten, where the checkpoint does not remember it.
     """
     limits = verdict.parse(require)
+    if verify not in (None, *policy.VERIFY):
+        raise UnlearnError(f"--verify {verify} is not known.", f"it is one of {', '.join(policy.VERIFY)}.")
+    if record is not None:
+        from unlearn_cli.jobs import deletion  # `forget` must not wait for it
+
+        deletion.claim(record, [checkpoint, *references, *([original] if original else [])], options)
     loaded = load(checkpoint, plain, options)
     case = open_case(loaded, request)
     if case.request is not None:
-        verdict.check_measurable(limits, bool(references), bool(original), case.is_class)
-    elif limits and any(limit.metric not in ("test_accuracy",) for limit in limits):
+        verdict.check_measurable(limits, bool(references), bool(original or verify), case.is_class, has_random=True,
+                                 has_shadow=bool(shadows))  # fmt: skip
+    elif verify or record is not None or any(limit.metric not in ANYWHERE for limit in limits):
         raise UnlearnError(f"{checkpoint} has forgotten nothing yet.", "pass --class or --instances, to say what it should have.")
     others = [load(name, plain, options, loaded) for name in references]
-    before = load(original, plain, options, loaded) if original else None
+    before = original_of(loaded, plain, options, original) if original or verify else None
+    if verify:
+        limits = policy.limits(verify, case.is_class, len(others)) + limits
 
     own = read(loaded, options)
     against = [read(other, options) for other in others]
     base = read(before, options) if before else None
-    names = [name for name in registry.known() if name not in ELSEWHERE]
+    beside = [read(load(name, plain, options, loaded), options) for name in shadows]
+    asked = {limit.metric for limit in limits}
+    asked |= {name for name, metric in registry.known().items() if shadows and "shadow" in metric.needs}
+    names = [name for name, metric in registry.known().items() if not metric.is_costly or name in asked]
+    needs = {need for name in names for need in registry.known()[name].needs}
+    extra = {"random_logits": untrained(loaded, case, options) if "random" in needs else None, "shadows": beside}
 
     def row(model: Loaded, outputs: Outputs, role: str) -> Row:
-        beside = [x for x in against if x is not outputs]
-        return Row(model.name, role, measures(model, outputs, case, base, beside, options.seed, names))
+        others = [x for x in against if x is not outputs]
+        return Row(model.name, role, measures(model, outputs, case, base, others, options.seed, names, **extra))
 
     rows = [row(before, base, "original")] if before else []
     rows += [row(other, outputs, "reference") for other, outputs in zip(others, against, strict=True)]
@@ -78,7 +100,7 @@ def evaluate(
         limits, mine.measures, [r.measures for r in rows if r.role == "reference"],
         next((r.measures for r in rows if r.role == "original"), None),
     )  # fmt: skip
-    return Report(
+    report = Report(
         command="evaluate",
         title=f"{loaded.name}: {'forgot' if changed else 'what it knows of'} {requests.in_words(case.request)}",
         facts=facts(loaded, case, options),
@@ -89,6 +111,9 @@ def evaluate(
         notes=[note for model in [loaded, *others, *([before] if before else [])] for note in model.notes],
         exit_code=judged.exit_code,
     )
+    if record is not None:
+        deletion.write(record, report, case, loaded, before, others, plain.test_fraction, options)
+    return report
 
 
 def selection_of(record: Record) -> float:
@@ -118,9 +143,17 @@ def read(model: Loaded, options: Options) -> Outputs:
     return Outputs(logits, features, {name: tensors[name] for name, _ in model.model.named_parameters()})
 
 
+def untrained(model: Loaded, case: Case, options: Options) -> Tensor:
+    """(n_forget, K) logits that a network of this architecture with random weights gives the forget set."""
+    run = model.run(options)
+    with run.adopted(model.model, model.head) as network:
+        forget = Split("forget", model.folder.images, case.splits["forget"])
+        return run.logits(run.newborn(network, "zrf"), forget, "random network").float().cpu()
+
+
 def measures(
     model: Loaded, own: Outputs, case: Case, original: Outputs | None, references: list[Outputs], seed: int,
-    names: Sequence[str],
+    names: Sequence[str], **extra: Any,
 ) -> dict[str, Measure]:  # fmt: skip
     step = model.record.last
     evidence = Evidence(
@@ -132,6 +165,7 @@ def measures(
         references=references,
         seed=seed,
         forget_seconds=step.seconds if step and step.operation == "forget" else None,
+        **extra,
     )
     return registry.measure(evidence, names)
 

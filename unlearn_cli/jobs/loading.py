@@ -273,3 +273,16 @@ def _in_head_order(folder: Folder, record: Record, name: str) -> Folder:
         return folder
     order = torch.tensor([record.classes.index(c) for c in folder.classes])
     return replace(folder, classes=record.classes, images=replace(folder.images, labels=order[folder.images.labels]))
+
+
+def original_of(loaded: Loaded, plain: Plain, options: Options, name: str | None = None) -> Loaded | None:
+    """The model before it forgot: as named, or as the record names it, if the file beside is still that one."""
+    if name is not None:
+        return load(name, plain, options, loaded)
+    source = next((step.source for step in loaded.record.lineage if step.operation == "forget"), None)
+    place = loaded.checkpoint.path
+    if source and place:
+        beside = place.with_name(Path(source.name).name)
+        if beside.is_file() and store.read(str(beside)).digest == source.digest:
+            return load(str(beside), plain, options, loaded)
+    return None

@@ -1,17 +1,15 @@
 """`relearn`: how many short epochs of training bring the forgotten back, beside models that never knew it."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from unlearn_cli import settings as declared_settings
-from unlearn_cli.checkpoints import store
 from unlearn_cli.data.splits import ALL, Request, split
 from unlearn_cli.engine.relearning import relearn_epochs
 from unlearn_cli.engine.run import Options, deterministic
 from unlearn_cli.errors import UnlearnError
 from unlearn_cli.jobs import requests
-from unlearn_cli.jobs.loading import Loaded, Plain, load
+from unlearn_cli.jobs.loading import Plain, load, original_of
 from unlearn_cli.metrics import registry
 from unlearn_cli.metrics.report import Measure, Report, Row
 
@@ -39,7 +37,9 @@ def relearn(
     found = requests.asked(request, loaded.record, loaded.folder)
     if found is None:
         raise UnlearnError(f"{checkpoint} has forgotten nothing yet.", "pass --class or --instances, to say what it should have.")
-    before = _original(loaded, original, plain, options)
+    before = original_of(loaded, plain, options, original)
+    if before is None:
+        raise UnlearnError(f"the original of {loaded.name} is not beside it.", "pass --original FILE.")
     splits = split(loaded.folder, found[0], reads=ALL)
     held = splits.forget_test if splits.forgotten else splits.forget
     if len(held) == 0:
@@ -78,16 +78,3 @@ def _measure(epochs: int | None, cap: int, detail: dict[str, float]) -> Measure:
     if epochs is None:
         return Measure(float(cap), detail=detail, more_than=True)
     return Measure(float(epochs), detail=detail)
-
-
-def _original(loaded: Loaded, name: str | None, plain: Plain, options: Options) -> Loaded:
-    """The model before it forgot: as named, or as the record names it, if the file beside is still that one."""
-    if name is not None:
-        return load(name, plain, options, loaded)
-    source = next((step.source for step in loaded.record.lineage if step.operation == "forget"), None)
-    place = loaded.checkpoint.path
-    if source and place:
-        beside = place.with_name(Path(source.name).name)
-        if beside.is_file() and store.read(str(beside)).digest == source.digest:
-            return load(str(beside), plain, options, loaded)
-    raise UnlearnError(f"the original of {loaded.name} is not beside it.", "pass --original FILE.")

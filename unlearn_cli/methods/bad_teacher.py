@@ -9,9 +9,9 @@ Departures: teacher probabilities are computed once per image, which without aug
 over classes (kl_reduction=mean divides it by them, as PyTorch's default did in the authors' code; Adam hardly notices); the
 student is in train mode by intent, where the authors' loop leaves it as it was built.
 Others' forms: pairing=cycle takes a forget batch to every retain batch, both losses at equal weight, as in GLI's comparisons
-(optimizer=sgd lr=0.001 epochs=2 temperature=4 exponent=2 retain_fraction=1; their code computes a classification loss and
-leaves it out) and in those of SCRUB (lr=0.001 weight_decay=0.0005 temperature=4 retain_fraction=1, with batches of 128 and 512
-where here both have one size).
+(optimizer=sgd lr=0.001 epochs=2 batch_size=64 temperature=4 exponent=2 retain_fraction=1; their code computes a
+classification loss and leaves it out) and in those of SCRUB (lr=0.001 weight_decay=0.0005 temperature=4 retain_fraction=1,
+with batches of 128 and 512 where here both have one size).
 """
 
 import math

@@ -4,8 +4,8 @@
 
 "Catastrophically forgetting": Goel et al., "Towards Adversarial Evaluations for Inexact Machine Unlearning", 2022. Layers
 are counted backwards in the order of registration, a short-cut's convolution included; `blocks` names modules instead,
-and then exactly these are trained (blocks=layer3,layer4,fc epochs=2 lr=0.001 momentum=0 weight_decay=0 is the form of
-"Gradual Layer-wise Impairment"; the same with blocks=layer3 and lr=0.01 is what that work calls EU-k, since it resets nothing).
+and then exactly these are trained (blocks=layer3,layer4,fc epochs=2 lr=0.001 momentum=0 weight_decay=0 is the form of GLI's
+comparisons, CVPR workshops 2024; the same with blocks=layer3 and lr=0.01 is what they call EU-k, since it resets nothing).
 Departures: lr 0.01 and ten epochs, as Kurmanji et al. 2023 run it, where the authors' 62 epochs restart a cosine from
 0.1 (schedule=restarts epochs=62 lr=0.1); decay, momentum and clip are the authors'. Frozen layers are in eval mode,
 where published loops let their BatchNorm drift; with bn=recalibrate all statistics are estimated anew at the end,

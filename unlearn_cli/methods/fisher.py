@@ -5,8 +5,8 @@
     v ← mean of v over dim 1, for tensors with two or more;        v ← boost·v in the head and in one-dimensional tensors
     θ ← θ + sqrt(v)·N(0, 1)
 
-Golatkar et al., "Eternal Sunshine of the Spotless Net", CVPR 2020, with the clamps and factors of later re-implementations.
-For a whole class, the head's row of it becomes N(0, boost·class_variance) before all else. α has to be searched: with the
+Golatkar et al., "Eternal Sunshine of the Spotless Net", CVPR 2020, with the clamps and factors of the authors' notebook. For
+a whole class, the head's row of it becomes N(0, boost·class_variance) before all else. α has to be searched: with the
 default, chance on the retain set as well is a published outcome. Without clamps and factors theory asks for power 0.5.
 Departures: the head is found as a module, not by its shape, and per-image gradients are computed for whole batches.
 `labels=sampled` (one class drawn per image) and `share` (of the retain set) are cheaper estimates of the same F.

@@ -78,10 +78,11 @@ def lau(
             target = teacher(partial_pgd(teacher, features.x, features.y, step, radius, attack_steps, feature_min))
         else:
             target = run.attacked(model, forget, lambda f, x, y: pgd(f, x, y, pixel_step, pixel_radius, attack_steps))
-        if epoch == 0 and (moved := (~gone[target.argmax(1)]).float().mean().item()) < 0.5:
+        failed = gone[target.argmax(1)]
+        if epoch == 0 and (moved := (~failed).float().mean().item()) < 0.5:
             run.note(f"the attack moved only {moved:.0%} of the images: a larger radius may forget faster")
         if attack_fallback == "runner_up":
-            target = target.masked_fill(gone, -torch.inf)
+            target = target.masked_fill(failed[:, None] & gone, -torch.inf)
         for b in run.batches(kept or forget, target, size=batch_size):
             with torch.no_grad():
                 x = b.x if cache else backbone(b.x)

@@ -2,8 +2,11 @@
 
     θ ← θ - lr · ∇ CE(f_θ(x_f), ỹ_f)        ỹ uniform over the classes other than y and the forgotten ones, drawn once
 
-Golatkar et al. 2020, Graves et al. 2020. Departures: BatchNorm keeps its statistics (bn=train for the published
-behaviour), and the loop stops once no forget image is given its own label.
+Golatkar et al. 2020, Graves et al. 2020; the latter learn the retain set beside it, for which SGD suits (with_retain=true
+optimizer=sgd lr=0.01 momentum=0.9 batch_size=64 epochs=5). The comparisons of "Fine-Grained and Efficient Self-Unlearning
+with Layered Iteration" end listed images at the accuracy on images never seen, which stop_accuracy asks for.
+Departures: BatchNorm keeps its statistics (bn=train for the published behaviour), and the loop stops once no forget image is
+given its own label. An epoch with_retain is a pass over the retain set and then one over the forget set; amnesiac mixes them.
 """
 
 from typing import Annotated, Literal
@@ -25,13 +28,15 @@ def random_label(
     epochs: Annotated[int, setting("passes over the forget set, at most", ge=1)] = 10,
     optimizer: Annotated[Literal["adam", "sgd"], setting("the optimiser")] = "adam",
     lr: Annotated[float, setting("its step size", gt=0)] = 1e-4,
+    momentum: Annotated[float, setting("SGD's momentum", ge=0, lt=1)] = 0.0,
     batch_size: Annotated[int, setting("images per step", ge=1)] = 256,
     resample: Annotated[bool, setting("draw the labels anew each epoch")] = False,
     with_retain: Annotated[bool, setting("learn the retain set's true labels beside them")] = False,
+    stop_accuracy: Annotated[float, setting("forget accuracy that ends it", ge=0, le=1)] = 0.0,
     bn: BatchNorm = "eval",
 ) -> None:  # fmt: skip
-    forget, opt = splits.forget, run.optimizer(model, optimizer, lr=lr)
-    wrong = None
+    forget, wrong = splits.forget, None
+    opt = run.optimizer(model, optimizer, lr=lr, **({"momentum": momentum} if optimizer == "sgd" else {}))
     for epoch in run.epochs(epochs, "random labels", len(forget) + (len(splits.retain) if with_retain else 0)):
         if wrong is None or resample:
             wrong = wrong_labels(forget.y, splits.classes, splits.forgotten, run.noise).to(run.device)
@@ -41,6 +46,6 @@ def random_label(
                 run.step(b.mean(cross_entropy(model(b.x), b.y)), opt)
         for b in run.batches(forget, wrong, size=batch_size):
             run.step(b.mean(cross_entropy(model(b.x), b.extra)), opt)
-        if run.correct(model, forget) == 0:
-            return run.stop(f"no forget image is given its label, epoch {epoch + 1}")
+        if run.correct(model, forget) / len(forget) <= stop_accuracy:
+            return run.stop(f"the forget accuracy reached {stop_accuracy:.4g}, epoch {epoch + 1}")
     run.note(f"the budget of {epochs} epochs ended with {run.correct(model, forget)} forget images given their label")

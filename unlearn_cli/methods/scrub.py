@@ -7,9 +7,9 @@
 
 Kurmanji et al., "Towards Unbounded Machine Unlearning", NeurIPS 2023; the KL has the teacher first, is summed over classes
 and averaged over images. Defaults are the authors' small privacy run; of their large runs: alpha=0.001 gamma=0.99
-max_epochs=2 epochs=3 batch_size=256 forget_batch_size=512. In "MUB" (schedule=min-then-max alpha=1 lr=0.001 momentum=0
-weight_decay=0 decay=1 epochs=2 max_epochs=2) an epoch ends on its max steps; with schedule=interleave, as
-"Gradual Layer-wise Impairment" runs it, the steps alternate until the shorter set ends.
+max_epochs=2 epochs=3 batch_size=256 forget_batch_size=512. In the MUFAC benchmark (schedule=min-then-max alpha=1 lr=0.001
+momentum=0 weight_decay=0 decay=1 epochs=2 max_epochs=2 batch_size=64 forget_batch_size=64) an epoch ends on its max steps;
+with schedule=interleave, as in GLI's code, the steps alternate until the shorter set ends.
 At θ_0 the KL and its gradient are zero in eval mode, and the first max steps would do nothing. They move because in train
 mode BatchNorm's batch statistics differ from the teacher's, so train mode is the default, as published; it needs the
 retain set to bring the statistics back. With bn=eval, `warm_up` epochs of min steps may go first.

@@ -10,10 +10,10 @@
 zero. A_c comes from the selection set, of which nothing is reported. Departures, as the authors' code differs from the paper
 and cannot be run whole: the paper's network b, features and start; the code's mean of five distances between features of
 length one, scaling, wrong labels (drawn once) for hard images and rates. hard=ascent is the paper's climb, ended at the loss
-of a guess; start=twin, df=concat, features=df_cf, classifier_width=32, classifier_optimizer=adam and classifier_epochs=200
-are the other side's choices. AF's target is σ(M(x)), where the code passes logits. The noise is in [0, 1] pixels; the paper's
-unit is unknown. Easy images are never shown without it. Every image is seen once per epoch, all kinds in one shuffled data
-set, so each kind weighs by its number.
+of a guess; start=twin, df=concat, df_references=twin, features=df_cf, curriculum_held_out=false with curriculum_fraction=1,
+classifier_width=32, classifier_optimizer=adam and classifier_epochs=200 are the other side's choices. AF's target is
+σ(M(x)), where the code passes logits. The noise is in [0, 1] pixels; the paper's unit is unknown. Easy images are never
+shown without it. Every image is seen once per epoch, all kinds in one shuffled data set, so each kind weighs by its number.
 Where one kind of image is missing from A_c, b cannot be learned: an image is then hard where its CF is above the quantile
 (hits + 1) / (n + 2) of M_θ₀ on A_c. Without held-out images of the classes asked for, A_c is all of the selection set. Fewer
 than five listed images are scaled by A_c's quartiles. b learns in batches of 32, as A_c is a fifth of the test images.
@@ -48,6 +48,7 @@ def tmu(
     run: Run, model: nn.Module, splits: Splits, *,
     features: Annotated[Literal["all", "df_cf", "df_af", "af_cf", "df", "af", "cf"], setting("what tells easy images")] = "all",
     df: Annotated[Literal["mean", "concat"], setting("the nearest distances as their mean, or one by one")] = "mean",
+    df_references: Annotated[Literal["own", "twin"], setting("DF's retain images as θ₀ sees them, or M_t, for D_f")] = "own",
     nearest: Annotated[int, setting("how many of the nearest retain images DF looks at", ge=1)] = 5,
     reference_limit: Annotated[int, setting("retain images per class that DF looks among, at most", ge=1)] = 5000,
     attack_radius: Annotated[float, setting("of AF's attack, L-infinity, in [0, 1] pixels", gt=0, le=1)] = 4 / 255,
@@ -59,6 +60,7 @@ def tmu(
     curriculum_epochs: Annotated[int, setting("passes of CF's network, from scratch", ge=1)] = 2,
     curriculum_lr: Annotated[float, setting("Adam's step size for CF's network", gt=0)] = 1e-4,
     curriculum_fraction: Annotated[float, setting("share of the retain set that CF's network sees", gt=0, le=1)] = 0.3,
+    curriculum_held_out: Annotated[bool, setting("CF's network sees A_c as well")] = True,
     classifier_width: Annotated[int, setting("of b's first hidden layer, twice the second's", ge=2)] = 64,
     classifier_optimizer: Annotated[Literal["sgd", "adam"], setting("SGD with momentum 0.9 and decay 5e-4, or plain Adam")] = "sgd",
     classifier_lr: Annotated[float, setting("its step size for b", gt=0)] = 0.01,
@@ -138,7 +140,7 @@ def curriculum_of(run: Run, model: nn.Module, splits: Splits, s: SimpleNamespace
     prepare(run, net, some)
     for name, p in net.named_parameters():
         p.requires_grad_(name not in run.recipe.frozen)
-    parts = [some, splits.forget, held_out(splits)]
+    parts = [some, splits.forget, held_out(splits)] if s.curriculum_held_out else [some, splits.forget]
     return trained(run, net, parts, "curriculum", s.curriculum_epochs, s.curriculum_lr, s.batch_size)
 
 
@@ -168,8 +170,8 @@ def predict_easy(run: Run, model: nn.Module, splits: Splits, twin: nn.Module | N
 
     twin = twin_of(run, model, splits, s) if twin is None else twin
     near = references(run, splits, others, s.reference_limit)
-    theirs = characteristics(run, twin, others, near, curriculum, needed, s)
-    ours = characteristics(run, model, forget, near, curriculum, needed, s)
+    theirs = characteristics(run, twin, others, near, twin, curriculum, needed, s)
+    ours = characteristics(run, model, forget, near, twin if s.df_references == "twin" else model, curriculum, needed, s)
     by_held_out = s.scaling == "held_out" or len(ours) < FEW
     ours, theirs = unit_scaled(ours, theirs if by_held_out else ours), unit_scaled(theirs, theirs)
     b = classifier(run, theirs, known, s)
@@ -190,14 +192,13 @@ def references(run: Run, splits: Splits, others: Split, limit: int) -> Split:
     return splits.retain.subset(torch.cat(chosen).sort().values)
 
 
-def characteristics(run: Run, net: nn.Module, part: Split, near: Split, curriculum: nn.Module | None, needed: str,
-                    s: SimpleNamespace) -> Tensor:  # fmt: skip
-    """(n, d) the features by which a split's images are judged: h, attack and scores of `net`."""
+def characteristics(run: Run, net: nn.Module, part: Split, near: Split, near_net: nn.Module, curriculum: nn.Module | None,
+                    needed: str, s: SimpleNamespace) -> Tensor:  # fmt: skip
+    """(n, d) the features by which a split's images are judged: h, attack and scores of `net`, references' h of `near_net`."""
     found = []
     if "df" in needed:
-        backbone, _ = run.split(net)
-        x = run.features(backbone, part)
-        there = run.features(backbone, near, "references") if len(near) else x
+        x = run.features(run.split(net)[0], part)
+        there = run.features(run.split(near_net)[0], near, "references") if len(near) else x
         y = there.y if len(near) else torch.full_like(x.y, -1)
         distances = nearest_distances(x.x, x.y, there.x, y, s.nearest)
         found.append(distances.mean(1, keepdim=True) if s.df == "mean" else distances)

@@ -48,6 +48,21 @@ def test_accuracy(evidence: Evidence) -> Measure:
     return accuracy(evidence, "test")
 
 
+@metric(better="reference", instances="higher", about="keeping", short="top-2", source="MUFAC / MUCAC benchmark")
+def top_two_accuracy(evidence: Evidence) -> Measure:
+    """Share of all test images whose true class is among the model's first two choices."""
+    index = evidence.split("test")
+    if index is None:
+        return Measure(None, ABSENT["test"])
+    logits, labels = evidence.logits[index], evidence.labels[index]
+    if logits.shape[1] < 3:
+        return Measure(None, "with fewer than three classes every image would count")
+    # Stable: of equal logits the class with the lower index comes first, as it does for argmax.
+    choices = logits.argsort(dim=1, descending=True, stable=True)[:, :2]
+    hits = (choices == labels[:, None]).any(1)
+    return Measure(share(hits), detail={"correct": int(hits.sum()), "n": len(hits)})
+
+
 @metric(
     better="higher", unit="score", most=1, about="both", needs=("class",), short="US", source="LAU, AAAI 2024, Eq. 8"
 )

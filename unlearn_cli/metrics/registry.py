@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 DIRECTIONS = ("higher", "lower", "reference")
+COSTLY = {"relearn", "random", "curves", "shadow"}
+"""Needs that take passes of their own, or training."""
 UNITS = ("fraction", "score", "seconds", "epochs")
 
 
@@ -41,6 +43,21 @@ class Outputs:
 
 
 @dataclass(frozen=True)
+class Curves:
+    """What share of held-out forgotten images models get right while each goes on training, a list for every seed.
+
+    Args:
+        steps: of training, at which was looked; the first is 0, before anything changed.
+        model: of the judged model, (seeds, steps); original and references: of those it is compared with.
+    """
+
+    steps: list[int]
+    model: list[list[float]]
+    original: list[list[float]] | None = None
+    references: list[list[list[float]]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
 class Evidence:
     """What one pass of one model over all images showed, and what it may be compared with.
 
@@ -54,6 +71,10 @@ class Evidence:
         seed: draws subsamples and folds.
         forget_seconds: the method's own time, where the checkpoint records it.
         relearn: epochs until the forget set is known again, where that was measured.
+        curves: relearning by what was trained on, where that was measured: "few_shot" (a few images of the forget set among
+            retain images) and "retain" (retain images alone).
+        random_logits: (n_forget, K) of a network with random weights on the forget set, in the order of its split.
+        shadows: models that were trained with the forget set and forgot it by the judged one's method, with other seeds.
     """
 
     model: Outputs
@@ -65,6 +86,9 @@ class Evidence:
     seed: int = 0
     forget_seconds: float | None = None
     relearn: Measure | None = None
+    curves: dict[str, Curves] = field(default_factory=dict)
+    random_logits: Tensor | None = None
+    shadows: list[Outputs] = field(default_factory=list)
 
     @property
     def logits(self) -> Tensor:
@@ -108,6 +132,11 @@ class Metric:
     source: str
 
     @property
+    def is_costly(self) -> bool:
+        """Whether it asks for more than the readouts, and is measured only where it is asked for."""
+        return not COSTLY.isdisjoint(self.needs)
+
+    @property
     def help(self) -> str:
         """The first line of the function's docstring."""
         return (self.measure.__doc__ or "").strip().partition("\n")[0]
@@ -148,7 +177,7 @@ def metric(
         unit: "fraction" (shown in per cent), "score", "seconds" or "epochs".
         most: the largest value possible; 1 for a fraction.
         about: "forgetting", or what else it speaks of: "keeping", "both", "cost".
-        needs: any of "reference", "original", "class", "relearn": without it the metric cannot be measured.
+        needs: any of "reference", "original", "class", "relearn", "curves", "random", "shadow": without it no number.
         title, short: headings; the name with spaces when left out.
         source: where the definition comes from.
     """
@@ -172,7 +201,8 @@ def known() -> dict[str, Metric]:
     """Every metric by name, in the order of the tables: files by name, functions as written."""
     for module in sorted(info.name for info in pkgutil.iter_modules(metrics.__path__)):
         import_module(f"{metrics.__name__}.{module}")
-    return dict(_found)
+    # One file may have imported another: the order is that of the files all the same.
+    return dict(sorted(_found.items(), key=lambda item: item[1].measure.__module__))
 
 
 def columns(names: Iterable[str] | None = None, is_class: bool = True) -> list[Column]:

@@ -5,6 +5,7 @@ from math import isfinite
 from typing import Any
 
 SCHEMA = 1
+"""Version of the JSON document, which `report.schema.json` describes; raised when a key goes or changes its meaning."""
 Scalar = str | int | float | bool | None
 
 
@@ -19,7 +20,7 @@ class Measure:
 
     value: float | None
     reason: str = ""
-    detail: dict[str, Scalar] = field(default_factory=dict)
+    detail: dict[str, Scalar | list[Scalar]] = field(default_factory=dict)
     more_than: bool = False
 
 
@@ -46,7 +47,8 @@ class Row:
 
 @dataclass(frozen=True)
 class Limit:
-    """A limit after it was judged. `text` is what the user typed, `target` the number it came to."""
+    """A limit after it was judged. `text` is what the user typed, `target` the number it came to; `level` is "output" or
+    "feature" for a limit of the built-in policy."""
 
     text: str
     metric: str
@@ -56,6 +58,7 @@ class Limit:
     outcome: str
     reason: str = ""
     tolerance: float | None = None
+    level: str = ""
 
 
 @dataclass
@@ -122,8 +125,10 @@ def reason_of(measure: Measure) -> str:
     return measure.reason or ("not measured" if measure.value is None else f"not finite: {measure.value}")
 
 
-def finite(value: Scalar) -> Scalar:
+def finite(value: Scalar | list[Scalar]) -> Scalar | list[Scalar]:
     """JSON has no NaN and no infinity: they become null."""
+    if isinstance(value, list):
+        return [finite(item) for item in value]
     return None if isinstance(value, float) and not isfinite(value) else value
 
 

@@ -5,12 +5,13 @@ A limit reads `metric<=0.01`, `metric>=original-0.01` or `metric=reference±0.05
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from math import inf, isfinite
 from typing import NamedTuple
 
 from unlearn_cli.errors import UnlearnError, did_you_mean
+from unlearn_cli.metrics import noise
 from unlearn_cli.metrics.registry import Metric, known
 from unlearn_cli.metrics.report import Limit, Measure
 
@@ -30,6 +31,9 @@ NEEDED = {
     "original": ("needs the original model", "pass --original FILE: the model before it forgot."),
     "class": ("is defined for requests that name classes only", "leave this limit out for a list of images."),
     "relearn": ("is not measured here", "`unlearn relearn` measures it."),
+    "curves": ("is not measured here", "`unlearn relearn` measures it."),
+    "random": ("needs a network with random weights, which is not made here", "`unlearn evaluate` makes one."),
+    "shadow": ("needs shadow models", "pass --shadow FILE, twice at least: models that forgot the same by the same method."),
 }
 
 
@@ -39,6 +43,8 @@ class Requirement:
 
     Args:
         base: a number, or the model ("original", "reference") whose value is meant.
+        level: "output" or "feature" for a limit of the built-in policy.
+        banded: the distance allowed from the references' mean is at least what another retrained model may have.
     """
 
     text: str
@@ -47,6 +53,8 @@ class Requirement:
     base: Decimal | str
     shift: Decimal = Decimal(0)
     tolerance: Decimal = Decimal(0)
+    level: str = ""
+    banded: bool = False
 
 
 class Judgement(NamedTuple):
@@ -80,7 +88,9 @@ def parse_one(text: str) -> Requirement:
     for value in (offset,) if found["model"] else (base, offset):
         in_range(chosen, value, text)
     shift = Decimal(0) if two_sided else (-offset if sign == "-" else offset)
-    return Requirement(text.strip(), name, operator, base, shift, offset if two_sided else Decimal(0))
+    exact_reference = base == "reference" and operator == "=" and not sign
+    tolerance = offset if two_sided else Decimal(0)
+    return Requirement(text.strip(), name, operator, base, shift, tolerance, banded=exact_reference)
 
 
 def metric_called(name: str) -> Metric:
@@ -128,14 +138,17 @@ def in_range(chosen: Metric, value: Decimal, text: str) -> None:
 
 def check_measurable(
     limits: Iterable[Requirement], has_reference: bool, has_original: bool, is_class_request: bool,
-    has_relearn: bool = False,
+    has_relearn: bool = False, has_random: bool = False, has_shadow: bool = False, has_curves: bool = False,
 ) -> None:
     """Stop before the first pass over the data when a limit can never be judged with what was given.
 
     Raises:
         UnlearnError: a limit needs a model that was not given, or another kind of request.
     """
-    given = {"reference": has_reference, "original": has_original, "class": is_class_request, "relearn": has_relearn}
+    given = {
+        "reference": has_reference, "original": has_original, "class": is_class_request, "relearn": has_relearn,
+        "random": has_random, "shadow": has_shadow, "curves": has_curves,
+    }  # fmt: skip
     for limit in limits:
         needs = known()[limit.metric].needs + ((limit.base,) if isinstance(limit.base, str) else ())
         for need in needs:
@@ -163,18 +176,20 @@ def judge(
     results = [limit for limit, _ in judged]
     failed = sum(limit.outcome != "pass" for limit in results)
     outcomes = {limit.outcome for limit in results}
-    return Judgement(results, line(judged, failed), 1 if "fail" in outcomes else 2 if "not measurable" in outcomes else 0)
+    said = line(judged, failed) + levels(results)
+    return Judgement(results, said, 1 if "fail" in outcomes else 2 if "not measurable" in outcomes else 0)
 
 
 def judge_one(limit: Requirement, measures: dict[str, Measure], models: dict) -> tuple[Limit, float]:
     """The result, and by how much the limit was kept (negative: missed), as a share of the metric's range."""
     own = measures.get(limit.metric, Measure(None, "not measured"))
+    limit = widened(limit, models)
     target, reason = target_of(limit, models)
     tolerance = float(limit.tolerance) if limit.operator == "=" else None
 
     def result(outcome: str, why: str = "") -> Limit:
         shown = None if target is None else float(target)
-        return Limit(limit.text, limit.metric, limit.operator, shown, own.value, outcome, why, tolerance)
+        return Limit(limit.text, limit.metric, limit.operator, shown, own.value, outcome, why, tolerance, limit.level)
 
     if own.value is None or target is None:
         return result("not measurable", own.reason or reason or "not measured"), -inf
@@ -194,6 +209,30 @@ def judge_one(limit: Requirement, measures: dict[str, Measure], models: dict) ->
     return result("pass" if passed else "fail"), float(slack / scale)
 
 
+def widened(limit: Requirement, models: dict[str, list[dict[str, Measure]]]) -> Requirement:
+    """A banded limit that another retrained model would keep, as far as the spread of the references' own values tells."""
+    found = [measures[limit.metric] for measures in models["reference"] if limit.metric in measures]
+    # A ratio cut off at 0 would hide how far the references lie from each other.
+    values = [measure.detail.get("ratio", measure.value) for measure in found if measure.value is not None]
+    if not limit.banded or len(values) < noise.FEWEST:
+        return limit
+    spread = rounded(exact(noise.band(values), limit.metric))
+    if limit.operator == "=":
+        return replace(limit, tolerance=max(limit.tolerance, spread))
+    if limit.base == "reference":
+        return replace(limit, shift=max(limit.shift, spread) if limit.operator in ("<", "<=") else min(limit.shift, -spread))
+    if isinstance(limit.base, Decimal):
+        centre = rounded(sum(exact(value, limit.metric) for value in values) / len(values))
+        bound = max(limit.base, centre + spread) if limit.operator in ("<", "<=") else min(limit.base, centre - spread)
+        return replace(limit, base=bound)
+    return limit
+
+
+def rounded(value: Decimal) -> Decimal:
+    """To as many digits as people read."""
+    return value.quantize(Decimal("0.0001"))
+
+
 def target_of(limit: Requirement, models: dict[str, list[dict[str, Measure]]]) -> tuple[Decimal | None, str]:
     """The number a limit comes to; of several references the mean counts."""
     if isinstance(limit.base, Decimal):
@@ -206,7 +245,8 @@ def target_of(limit: Requirement, models: dict[str, list[dict[str, Measure]]]) -
             why = measure.reason or f"more than {shortest(measure.value)}, where the measurement stops"
             return None, f"the {limit.base}'s value is not known: {why}"
     values = [exact(measure.value, f"the {limit.base}'s {limit.metric}") for measure in found]
-    return sum(values) / len(values) + limit.shift, ""
+    mean = sum(values) / len(values)
+    return (rounded(mean) if len(values) > 1 else mean) + limit.shift, ""
 
 
 def exact(value: float, name: str) -> Decimal:
@@ -238,6 +278,21 @@ def line(judged: Sequence[tuple[Limit, float]], failed: int) -> str:
     verdict = "Not forgotten" if known()[worst.metric].about == "forgetting" else "Not held"
     value, bound = in_words(worst)
     return f"{verdict}: {worst.metric} is {value}, the limit is {bound} {count}."
+
+
+def levels(limits: Sequence[Limit]) -> str:
+    """What the built-in policy says of each level that was asked for, as the end of a verdict."""
+    outcomes: dict[str, set[str]] = {}
+    for limit in limits:
+        if limit.level:
+            outcomes.setdefault(limit.level, set()).add(limit.outcome)
+    words = [
+        f" {level.capitalize()} level: {'held' if seen == {'pass'} else 'not held' if 'fail' in seen else 'not shown'}."
+        for level, seen in outcomes.items()
+    ]
+    if "output" in outcomes and "feature" not in outcomes:
+        words.append(" Feature level: not asked; the layers below the head may know everything still.")
+    return "".join(words)
 
 
 def in_words(limit: Limit) -> tuple[str, str]:

@@ -1,0 +1,160 @@
+"""A Report for programs and CI jobs: JSON, CSV, Markdown for a job summary, JUnit XML. Tables for people are `render`'s."""
+
+import csv
+import json
+import re
+from collections.abc import Callable, Sequence
+from io import StringIO
+from xml.etree import ElementTree
+
+from unlearn_cli.cli import console as streams
+from unlearn_cli.cli.render import BETTER, OUTCOME, cell, fact, names_of, note, starred
+from unlearn_cli.errors import one_line
+from unlearn_cli.metrics.report import Column, Limit, Measure, Report, Row, finite, reason_of
+from unlearn_cli.metrics.verdict import in_words
+
+ACTIVE = re.compile(r"[\\`*~\[\]<>|#&$]|(?<![^\W_])_|_(?![^\W_])")
+"""What Markdown would act upon, underscores inside words excepted."""
+JUNIT = {"fail": ("failure", "limit not met"), "not measurable": ("error", "not measurable")}
+
+
+def write(report: Report, shape: str) -> int:
+    """Put a report on standard output as "markdown", "csv" or "json", and return its exit code."""
+    out = streams.err if report.written == "-" else streams.out     # a checkpoint that went to stdout has it for itself
+    # Not through rich, which folds long lines. A path that is not UTF-8 has its odd bytes escaped, which JSON reads back.
+    out.file.write(TEXT[shape](report).encode(errors="backslashreplace").decode())
+    return report.exit_code
+
+
+def as_json(report: Report) -> str:
+    """One document; `metrics/report.schema.json` describes it."""
+    return json.dumps(report.as_dict(), ensure_ascii=False, allow_nan=False, indent=2) + "\n"
+
+
+def as_csv(report: Report) -> str:
+    """A row per checkpoint, a column per metric, in full precision; beside a mean over seeds, its standard deviation.
+
+    What was not measured is empty. `>100` is a measurement that stopped at 100, so that it is not taken for the number.
+    """
+    lines = [{"label": one_line(row.label, len(row.label)), "role": row.role} | cells(row) for row in report.rows]
+    names = [name for column in report.columns for name in (column.name, spread(column.name))]
+    used = {name for line in lines for name in line} | {column.name for column in report.columns}
+    file = StringIO()
+    header = ["label", "role", *(name for name in names if name in used)]
+    writer = csv.DictWriter(file, header, restval="", extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return file.getvalue()
+
+
+def cells(row: Row) -> dict[str, str]:
+    """A checkpoint's numbers by column."""
+    found = {}
+    for name, measure in row.measures.items():
+        found[name] = digits(measure)
+        if "seeds" in measure.detail:
+            found[spread(name)] = repr(measure.detail["std"])
+    return found
+
+
+def spread(metric: str) -> str:
+    return f"{metric}_std"
+
+
+def digits(measure: Measure) -> str:
+    """The number with every digit that tells it from its neighbours, or nothing."""
+    if finite(measure.value) is None:
+        return ""
+    return (">" if measure.more_than else "") + repr(float(measure.value))
+
+
+def as_markdown(report: Report) -> str:
+    """For the summary of a CI job: the verdict, the limits, the metrics, footnotes; then what was looked at."""
+    footnotes: dict[str, int] = {}
+    parts = [f"### {escaped(report.verdict or report.title)}"]
+    if report.verdict and report.title:
+        parts.append(escaped(report.title))
+    if report.limits:
+        head = ["limit", "value", "needed", "outcome"]
+        parts.append(table(head, [limit_cells(limit, footnotes) for limit in report.limits], "lrll"))
+    if report.rows and report.columns:
+        head = ["metric", "better", *(f"{escaped(row.label)} ({name})" for row, name in zip(report.rows, names_of(report.rows)))]
+        lines = [metric_cells(column, report.rows, footnotes) for column in report.columns]
+        parts.append(table(head, lines, "ll" + "r" * len(report.rows)))
+    parts.append("\n".join(f"- \\[{number}\\] {escaped(remark)}" for remark, number in footnotes.items()))
+    about = [f"Note: {remark}" for remark in report.notes]
+    about += [f"{name.replace('_', ' ')}: {fact(value)}" for name, value in report.facts.items()]
+    parts.append("\n".join(f"- {escaped(line)}" for line in about))
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def limit_cells(limit: Limit, footnotes: dict[str, int]) -> list[str]:
+    value, bound = in_words(limit)
+    outcome = escaped(OUTCOME[limit.outcome][0] + (note(limit.reason, footnotes) if limit.reason else ""))
+    return [escaped(limit.text), escaped(value), escaped(bound), outcome if limit.outcome == "pass" else f"**{outcome}**"]
+
+
+def metric_cells(column: Column, rows: Sequence[Row], footnotes: dict[str, int]) -> list[str]:
+    """One metric across the checkpoints, the best of several in bold."""
+    across = []
+    for row, best in zip(rows, starred(column, rows)):
+        text = escaped("".join(cell(column, row, footnotes)[:2]))
+        across.append(f"**{text}**" if best else text)
+    return [escaped(column.name), BETTER[column.better], *across]
+
+
+def table(head: Sequence[str], lines: Sequence[Sequence[str]], sides: str) -> str:
+    """A Markdown table; `sides` has an l or r per column."""
+    rule = ["---:" if side == "r" else "---" for side in sides]
+    return "\n".join(f"| {' | '.join(line)} |" for line in (head, rule, *lines))
+
+
+def escaped(text: str) -> str:
+    """Text that Markdown shows as it is, on one line and in a table's cell too."""
+    return ACTIVE.sub(r"\\\g<0>", one_line(text, len(text)))
+
+
+def as_junit(report: Report) -> bytes:
+    """A test case per limit: a failure where it was not met, an error where it could not be measured.
+
+    The properties of the suite are every number, verdict and digest. No time of day and no duration: the same
+    evaluation gives the same file.
+    """
+    counts = {"tests": len(report.limits)} | {
+        word + "s": sum(limit.outcome == outcome for limit in report.limits) for outcome, (word, _) in JUNIT.items()
+    }
+    counts = {name: str(count) for name, count in counts.items()}
+    root = ElementTree.Element("testsuites", {"name": f"unlearn {report.command}"} | counts)
+    suite = ElementTree.SubElement(root, "testsuite", {"name": valid(report.title)} | counts | {"skipped": "0"})
+    properties = ElementTree.SubElement(suite, "properties")
+    for name, value in junit_properties(report).items():
+        ElementTree.SubElement(properties, "property", {"name": valid(name), "value": valid(value)})
+    for limit in report.limits:
+        place = f"unlearn.{report.command}" + (f".{limit.level}" if limit.level else "")
+        case = ElementTree.SubElement(suite, "testcase", {"classname": place, "name": valid(limit.text)})
+        if limit.outcome in JUNIT:
+            word, kind = JUNIT[limit.outcome]
+            value, bound = in_words(limit)
+            said = f"{limit.metric} is {value}, the limit is {bound}" if word == "failure" else limit.reason
+            ElementTree.SubElement(case, word, {"message": valid(said), "type": kind}).text = valid(limit.reason)
+    ElementTree.indent(root)
+    return ElementTree.tostring(root, encoding="utf-8", xml_declaration=True) + b"\n"
+
+
+def junit_properties(report: Report) -> dict[str, str]:
+    """The evaluated checkpoint's metrics by their names, the others' as `reference.test_accuracy`."""
+    found = {"verdict": report.verdict} | {name: fact(value) for name, value in report.facts.items()}
+    for name, row in zip(names_of(report.rows), report.rows):
+        prefix = "" if row is report.evaluated else f"{name.replace(' ', '_')}."
+        found[f"{prefix}checkpoint"] = row.label
+        for metric, measure in row.measures.items():
+            found[prefix + metric] = digits(measure) or f"not measured: {reason_of(measure)}"
+    return found
+
+
+def valid(text: str) -> str:
+    """Text that any XML parser takes: what cannot be printed is written as its escape."""
+    return one_line(text, len(text))
+
+
+TEXT: dict[str, Callable[[Report], str]] = {"json": as_json, "csv": as_csv, "markdown": as_markdown}

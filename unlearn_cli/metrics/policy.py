@@ -1,0 +1,55 @@
+"""The limits of `--verify`: what a model that forgot must hold, by kind of request and by level.
+
+Output level: what the model says. Feature level: what the layers below the head still know. A model retrained without the
+forget set must hold all of them, one that hides must not; where there are several references, the limits that name them
+follow the spread of their values (`metrics.noise`).
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from unlearn_cli.metrics.verdict import Requirement, parse_one
+
+LEVELS = ("output", "feature")
+VERIFY = {"output": ("output",), "full": LEVELS}
+"""The levels that each word of --verify asks for."""
+
+FORGOTTEN = {
+    ("class", "output"): ("forget_accuracy<=0.01", "forget_test_accuracy<=0.01"),
+    ("class", "feature"): ("separation_recovery<=0.25",),
+    ("images", "output"): ("forget_accuracy=reference±0.05",),
+    ("images", "feature"): (),
+}
+"""For every request; what needs a reference is not measurable without one."""
+KEPT = {
+    ("class", True): ("retain_test_accuracy>=reference-0.01",),
+    ("class", False): ("retain_test_accuracy>=original-0.01",),
+    ("images", True): ("test_accuracy>=reference-0.01",),
+    ("images", False): ("test_accuracy>=original-0.01",),
+}
+"""What must not have suffered, by whether there is a reference; at the output level."""
+ALIKE = ("membership_auc=reference±0.05",)
+"""At the output level with a reference: two-sided, since forgetting too much gives the forget set away as well."""
+AMONG = ("reference_divergence=reference±0.1", "mean_entropy=reference±0.05")
+"""At the output level with two references, so that one can be measured against the other."""
+
+
+def limits(verify: str, is_class: bool, references: int) -> list[Requirement]:
+    """The built-in limits of --verify, output level first.
+
+    Args:
+        verify: "output" or "full".
+        references: how many retrained models there are.
+    """
+    kind = "class" if is_class else "images"
+    found = []
+    for level in VERIFY[verify]:
+        texts = FORGOTTEN[kind, level]
+        if level == "output":
+            texts += KEPT[kind, references > 0] + ALIKE * (references > 0) + AMONG * (references > 1)
+        found += at_level(texts, level)
+    return found
+
+
+def at_level(texts: Iterable[str], level: str) -> list[Requirement]:
+    return [replace(parse_one(text), level=level, banded=True) for text in texts]

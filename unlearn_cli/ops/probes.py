@@ -1,0 +1,224 @@
+"""What features can still tell: closed-form linear probes, class prototypes, and the similarity of two networks' features.
+
+A probe needs nothing of the images but their count, class means and second moments, so that these are summed once (`gather`)
+and probes of other selections cost one small solve each. Statistics are float64; an image is never visited by a Python loop.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import isfinite
+
+import torch
+from torch import Tensor
+
+RIDGE = 1e-3
+CONSTANT = 1e-6
+"""A feature that varies by less than this share of its size is rounding; standardised, it would be noise."""
+CHUNK = 8192
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Sums over classes in which each class counts the same, whatever the number of its images.
+
+    Args:
+        centre: (d,) float64, subtracted from every feature before the sums.
+        means: (C, d) mean of each class's centred features; 0 for a class without images.
+        second: (d, d) sum over classes of the mean of h'h.
+        present: (C,) bool, the classes that have images.
+    """
+
+    centre: Tensor
+    means: Tensor
+    second: Tensor
+    present: Tensor
+
+    def __add__(self, other: Moments) -> Moments:
+        """Both sets of classes together; they share no class and have the same centre."""
+        return Moments(self.centre, self.means + other.means, self.second + other.second, self.present | other.present)
+
+
+@dataclass(frozen=True)
+class Probe:
+    """scores(h) = ((h - mean) / scale) W, with W (d, C); -inf for a class that the probe never saw."""
+
+    mean: Tensor
+    scale: Tensor
+    weight: Tensor
+    present: Tensor
+
+    def scores(self, features: Tensor) -> Tensor:
+        """(n, d) features -> (n, C) float64 scores."""
+        weight = self.weight / self.scale[:, None]
+        return (features.double() @ weight - self.mean @ weight).masked_fill(~self.present, -torch.inf)
+
+    def accuracy(self, features: Tensor, labels: Tensor) -> float:
+        """Share of images whose highest score is that of their label."""
+        return int((self.scores(features).argmax(1) == labels).sum()) / len(labels)
+
+
+def gather(features: Tensor, labels: Tensor, classes: int, centre: Tensor | None = None) -> Moments:
+    """Class-balanced moments of (n, d) features with (n,) labels below `classes`.
+
+    Args:
+        centre: (d,) to subtract; the mean of the features themselves when left out. Any gives the same probe, one near the
+            mean without loss of digits.
+    """
+    counts = torch.bincount(labels, minlength=classes)
+    share = 1 / counts.clamp(min=1).double()
+    if centre is None:
+        centre = features.double().mean(0)
+    means = torch.zeros(classes, features.shape[1], dtype=torch.float64)
+    second = torch.zeros(features.shape[1], features.shape[1], dtype=torch.float64)
+    for x, y in zip(features.split(CHUNK), labels.split(CHUNK), strict=True):
+        h = x.double() - centre
+        weighted = h * share[y, None]
+        means.index_add_(0, y, weighted)
+        second += h.T @ weighted
+    return Moments(centre, means, second, counts > 0)
+
+
+def ridge(moments: Moments, strength: float = RIDGE) -> Probe | None:
+    """The linear probe that fits one-hot labels best, every class with the same weight.
+
+        W = (H'H + l I)^-1 H'Y,   l = strength · mean diag(H'H)
+
+    H are the features standardised with their own class-balanced mean and deviation. Balanced, the targets' mean is the same
+    for every class, so that the intercept shifts all scores alike and is left out.
+
+    Returns:
+        The probe, or None when no feature varies, or there are fewer than two classes: nothing can be learned then.
+
+    Source: representation audits of unlearned networks; ridge regression of one-hot targets, Bishop 2006, Sec. 4.1.3.
+    """
+    classes = int(moments.present.sum())
+    if classes < 2:
+        return None
+    mean = moments.means.sum(0) / classes
+    covariance = moments.second / classes - mean.outer(mean)
+    size = (moments.second.diagonal() / classes + 2 * mean * moments.centre + moments.centre**2).clamp(min=0).sqrt()
+    deviation = covariance.diagonal().clamp(min=0).sqrt()
+    varies = deviation > CONSTANT * size
+    if not bool(varies.any()):
+        return None
+    scale = torch.where(varies, deviation, 1.0)
+    gram = (covariance / scale / scale[:, None]) * (varies & varies[:, None])
+    target = (moments.means - mean * moments.present[:, None]) / scale / classes * varies
+    gram.diagonal().add_(strength * gram.diagonal().mean())
+    factor = torch.linalg.cholesky(gram)
+    return Probe(moments.centre + mean, scale, torch.cholesky_solve(target.T, factor), moments.present)
+
+
+def directions(features: Tensor, centre: Tensor) -> Tensor:
+    """(n, d) features -> (n, d) float64 unit vectors as seen from the centre; 0 for a feature that lies there."""
+    return torch.nn.functional.normalize(features.double() - centre, dim=1)
+
+
+def few_shot_accuracy(
+    held: Tensor, labels: Tensor, rivals: Tensor, shots: Tensor, shot_labels: Tensor, centre: Tensor, draws: list[Tensor]
+) -> list[float]:
+    """How often held-out images are nearest, by angle, to the mean of a few images of their own class; one number per draw.
+
+    Args:
+        held: (n, d) features, of classes that have shots; labels: (n,) theirs.
+        rivals: (R, d) mean features of the classes that have no shots.
+        shots: (m, d) features to draw from, shot_labels: (m,) theirs.
+        centre: (d,) from where angles are measured.
+        draws: positions into shots, some of every class, one tensor per draw.
+
+    Source: "prototype attack" on unlearned networks; prototypes as in Snell et al. 2017, with angles for distances.
+    """
+    x = directions(held, centre)
+    nearest = (x @ directions(rivals, centre).T).amax(1) if len(rivals) else x.new_full((len(x),), -torch.inf)
+    classes, own = labels.unique(return_inverse=True)
+    accuracies = []
+    for chosen in draws:
+        means = torch.stack([shots[chosen[shot_labels[chosen] == c]].double().mean(0) for c in classes])
+        near = x @ directions(means, centre).T
+        mine = near.gather(1, own[:, None])[:, 0]
+        others = torch.maximum(near.scatter(1, own[:, None], -torch.inf).amax(1), nearest)
+        accuracies.append(int((mine > others).sum()) / len(x))
+    return accuracies
+
+
+def separation(held: Tensor, labels: Tensor, means: Tensor, centre: Tensor) -> Tensor:
+    """By how much each image is nearer its own class's mean feature than any other's, in cosine: (n,), from -2 to 2.
+
+        cos(h - c, m_y - c) - max_{k != y} cos(h - c, m_k - c)
+
+    Args:
+        held: (n, d) features, labels: (n,) positions into means.
+        means: (C, d) mean features; at least two.
+        centre: (d,), c.
+    """
+    near = directions(held, centre) @ directions(means, centre).T
+    mine = near.gather(1, labels[:, None])[:, 0]
+    return mine - near.scatter(1, labels[:, None], -torch.inf).amax(1)
+
+
+def prototype_rows(
+    weight: Tensor, bias: Tensor | None, means: Tensor, centre: Tensor, classes: Tensor
+) -> tuple[Tensor, Tensor | None]:
+    """A head whose rows for some classes point to their mean features: forgotten rows put back without any training.
+
+        w_c = w + s · (m_c - c) / ‖m_c - c‖,   b_c such that at the centre c class c scores what the others do on average
+
+    w is the mean of the other rows and s the mean distance from it, so that the new rows are as long as theirs, whatever is
+    added to all rows alike. Means taken from zero in place of the centre would give a row that wins everywhere: features
+    above zero all point the same way. Without a bias the same score at the centre comes from a part of the row along c.
+
+    Args:
+        weight, bias: (K, d) and (K,) or None, the head.
+        means: (m, d) mean features of the classes, (m,) positions; centre: (d,) mean feature of all other images.
+
+    Returns:
+        New weight and bias, of the head's dtype.
+    """
+    w, b = weight.double(), None if bias is None else bias.double()
+    kept = torch.ones(len(w), dtype=torch.bool, device=w.device).index_fill(0, classes, False)
+    middle = w[kept].mean(0)
+    size = (w[kept] - middle).norm(dim=1).mean() if int(kept.sum()) > 1 else middle.norm()
+    rows = middle + size * directions(means, centre)
+    level = (w[kept] @ centre + (0 if b is None else b[kept])).mean()
+    shift = level - rows @ centre
+    if b is None:
+        rows = rows + shift[:, None] * centre / centre.square().sum().clamp(min=1e-300)
+        return w.index_copy(0, classes, rows).to(weight.dtype), None
+    return w.index_copy(0, classes, rows).to(weight.dtype), b.index_copy(0, classes, shift).to(bias.dtype)
+
+
+class Similarity:
+    """Linear CKA of two networks' features of the same images, summed part by part: memory for the sums alone.
+
+        ‖Y'X‖² / (‖X'X‖ ‖Y'Y‖),   columns centred, Frobenius norms;  from 0 to 1, 1 up to rotation, scale and shift
+
+    Source: "Similarity of Neural Network Representations Revisited", Kornblith et al. 2019.
+    """
+
+    def __init__(self):
+        self.sums: list[Tensor] = []
+
+    def add(self, x: Tensor, y: Tensor) -> None:
+        """(n, d) and (n, e) features of the next n images."""
+        x, y = x.double(), y.double()
+        part = [x.new_tensor(len(x)), x.sum(0), y.sum(0), x.T @ x, y.T @ y, x.T @ y]
+        self.sums = part if not self.sums else [a.add_(b) for a, b in zip(self.sums, part, strict=True)]
+
+    def value(self) -> float | None:
+        """The similarity, or None when one side does not vary or is not finite."""
+        n, x, y, xx, yy, xy = self.sums
+        own, other, shared = xx - x.outer(x) / n, yy - y.outer(y) / n, xy - x.outer(y) / n
+        for centred, raw in ((own, xx), (other, yy)):
+            if bool(centred.trace() <= CONSTANT**2 * raw.trace()):  # what centring leaves of a constant is rounding
+                return None
+        value = (shared.norm() / own.norm() * (shared.norm() / other.norm())).item()
+        return min(value, 1.0) if isfinite(value) else None
+
+
+def linear_cka(x: Tensor, y: Tensor) -> float | None:
+    """Linear CKA of (N, d) and (N, e) features, row by row of the same images; None when one side does not vary."""
+    sums = Similarity()
+    for a, b in zip(x.split(CHUNK), y.split(CHUNK), strict=True):
+        sums.add(a, b)
+    return sums.value()
