@@ -225,4 +225,4 @@ def test_a_limit_on_zrf_is_refused_before_measuring_where_no_random_network_is_m
     with pytest.raises(UnlearnError, match="needs a network with random weights") as caught:
         check_measurable(parse([limit]), True, True, True)
     assert "`unlearn evaluate` makes one" in caught.value.hint
-    check_measurable(parse([limit]), False, False, False, has_random=True)
+    check_measurable(parse([limit]), False, False, False, has_passes=True)

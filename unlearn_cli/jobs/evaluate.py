@@ -10,16 +10,19 @@ from torch import Tensor
 from unlearn_cli.checkpoints.record import Record, RequestRecord
 from unlearn_cli.data.splits import ALL, Request, Split, split
 from unlearn_cli.engine.readout import readout
-from unlearn_cli.engine.run import Options
+from unlearn_cli.engine.relearning import relearn_curve
+from unlearn_cli.engine.run import Options, deterministic
 from unlearn_cli.errors import UnlearnError
 from unlearn_cli.jobs import requests
 from unlearn_cli.jobs.loading import Loaded, Plain, load, original_of
 from unlearn_cli.metrics import policy, registry, verdict
-from unlearn_cli.metrics.registry import Evidence, Outputs
+from unlearn_cli.metrics.registry import Curves, Evidence, Outputs
 from unlearn_cli.metrics.report import Measure, Report, Row
 
 ANYWHERE = ("test_accuracy", "top_two_accuracy")
 """Metrics of a model that nobody asked to forget."""
+STEPS, LOOK = 20, 5
+"""Of training on retain images in a revival, and between two looks: what bad statistics hide comes back in five."""
 
 
 @dataclass
@@ -69,7 +72,7 @@ def evaluate(
     loaded = load(checkpoint, plain, options)
     case = open_case(loaded, request)
     if case.request is not None:
-        verdict.check_measurable(limits, bool(references), bool(original or verify), case.is_class, has_random=True,
+        verdict.check_measurable(limits, bool(references), bool(original or verify), case.is_class, has_passes=True,
                                  has_shadow=bool(shadows))  # fmt: skip
     elif verify or record is not None or any(limit.metric not in ANYWHERE for limit in limits):
         raise UnlearnError(f"{checkpoint} has forgotten nothing yet.", "pass --class or --instances, to say what it should have.")
@@ -90,7 +93,8 @@ def evaluate(
 
     def row(model: Loaded, outputs: Outputs, role: str) -> Row:
         others = [x for x in against if x is not outputs]
-        return Row(model.name, role, measures(model, outputs, case, base, others, options.seed, names, **extra))
+        more = extra | ({"curves": revival(model, case, options)} if "revival" in needs else {})
+        return Row(model.name, role, measures(model, outputs, case, base, others, options.seed, names, **more))
 
     rows = [row(before, base, "original")] if before else []
     rows += [row(other, outputs, "reference") for other, outputs in zip(others, against, strict=True)]
@@ -149,6 +153,18 @@ def untrained(model: Loaded, case: Case, options: Options) -> Tensor:
     with run.adopted(model.model, model.head) as network:
         forget = Split("forget", model.folder.images, case.splits["forget"])
         return run.logits(run.newborn(network, "zrf"), forget, "random network").float().cpu()
+
+
+def revival(model: Loaded, case: Case, options: Options) -> dict[str, Curves]:
+    """What comes back of the forgotten while a model goes on training for a few steps on retain images alone."""
+    held = "forget_test" if case.is_class else "forget"
+    retain, held = (Split(name, model.folder.images, case.splits[name]) for name in ("retain", held))
+    if len(held) == 0 or len(retain) == 0:
+        return {}
+    run = model.run(options)
+    with deterministic(run), run.adopted(model.model, model.head) as network:
+        curve = relearn_curve(run, network, None, retain, held, case.forgotten, steps=STEPS, every=LOOK, seeds=1)
+    return {"retain": Curves(*curve)}
 
 
 def measures(

@@ -16,11 +16,13 @@ VERIFY = {"output": ("output",), "full": LEVELS}
 
 FORGOTTEN = {
     ("class", "output"): ("forget_accuracy<=0.01", "forget_test_accuracy<=0.01"),
-    ("class", "feature"): ("separation_recovery<=0.25",),
+    ("class", "feature"): ("separation_recovery<=0.5", "revived_accuracy<=0.05"),
     ("images", "output"): ("forget_accuracy=reference±0.05",),
-    ("images", "feature"): (),
+    ("images", "feature"): ("revived_accuracy<=reference+0.05",),
 }
-"""For every request; what needs a reference is not measurable without one."""
+"""For every request. A class that separates like the original's, or comes back by training on other images, is still known:
+the first finds what a head hides, the second what BatchNorm's statistics hide. What names a reference needs one.
+"""
 KEPT = {
     ("class", True): ("retain_test_accuracy>=reference-0.01",),
     ("class", False): ("retain_test_accuracy>=original-0.01",),

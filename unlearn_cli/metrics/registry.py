@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 DIRECTIONS = ("higher", "lower", "reference")
-COSTLY = {"relearn", "random", "curves", "shadow"}
+COSTLY = {"relearn", "random", "curves", "revival", "shadow"}
 """Needs that take passes of their own, or training."""
 UNITS = ("fraction", "score", "seconds", "epochs")
 
@@ -177,7 +177,7 @@ def metric(
         unit: "fraction" (shown in per cent), "score", "seconds" or "epochs".
         most: the largest value possible; 1 for a fraction.
         about: "forgetting", or what else it speaks of: "keeping", "both", "cost".
-        needs: any of "reference", "original", "class", "relearn", "curves", "random", "shadow": without it no number.
+        needs: any of "reference", "original", "class", "relearn", "curves", "random", "revival", "shadow": without it no number.
         title, short: headings; the name with spaces when left out.
         source: where the definition comes from.
     """

@@ -70,7 +70,7 @@ def relearn_area(evidence: Evidence) -> Measure:
     return Measure(found.value, detail=found.detail | {"steps": curves.steps, "curve": mean_curve(curves.model)})
 
 
-@metric(better="lower", instances="reference", needs=("curves",), short="revived", source="relearning attack, retain set alone")
+@metric(better="lower", instances="reference", needs=("revival",), short="revived", source="relearning attack, retain set alone")
 def revived_accuracy(evidence: Evidence) -> Measure:
     """Highest accuracy on held-out forgotten images while the model goes on training on retain images alone.
 

@@ -33,6 +33,7 @@ NEEDED = {
     "relearn": ("is not measured here", "`unlearn relearn` measures it."),
     "curves": ("is not measured here", "`unlearn relearn` measures it."),
     "random": ("needs a network with random weights, which is not made here", "`unlearn evaluate` makes one."),
+    "revival": ("needs some steps of training, which are not made here", "`unlearn evaluate` makes them."),
     "shadow": ("needs shadow models", "pass --shadow FILE, twice at least: models that forgot the same by the same method."),
 }
 
@@ -138,16 +139,19 @@ def in_range(chosen: Metric, value: Decimal, text: str) -> None:
 
 def check_measurable(
     limits: Iterable[Requirement], has_reference: bool, has_original: bool, is_class_request: bool,
-    has_relearn: bool = False, has_random: bool = False, has_shadow: bool = False, has_curves: bool = False,
+    has_relearn: bool = False, has_passes: bool = False, has_shadow: bool = False, has_curves: bool = False,
 ) -> None:
     """Stop before the first pass over the data when a limit can never be judged with what was given.
+
+    Args:
+        has_passes: whether the job makes passes of its own for the metrics that are asked for.
 
     Raises:
         UnlearnError: a limit needs a model that was not given, or another kind of request.
     """
     given = {
         "reference": has_reference, "original": has_original, "class": is_class_request, "relearn": has_relearn,
-        "random": has_random, "shadow": has_shadow, "curves": has_curves,
+        "random": has_passes, "revival": has_passes, "shadow": has_shadow, "curves": has_curves,
     }  # fmt: skip
     for limit in limits:
         needs = known()[limit.metric].needs + ((limit.base,) if isinstance(limit.base, str) else ())
