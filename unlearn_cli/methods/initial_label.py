@@ -55,6 +55,7 @@ def initial_label(
         train_mode(model, bn)
         for b in run.batches(forget, target, size=batch_size):
             run.step(b.mean(loss(model(b.x), b.extra)), opt)
-        if run.correct(model, forget) / len(forget) <= stop_accuracy:
+        known = run.correct(model, forget)
+        if known / len(forget) <= stop_accuracy:
             return run.stop(f"the forget accuracy reached {stop_accuracy:.4g}, epoch {epoch + 1}")
-    run.note(f"the budget of {epochs} epochs ended with {run.correct(model, forget)} forget images given their label")
+    run.note(f"the budget of {epochs} epochs ended with {known} forget images given their label")

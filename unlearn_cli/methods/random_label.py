@@ -46,6 +46,7 @@ def random_label(
                 run.step(b.mean(cross_entropy(model(b.x), b.y)), opt)
         for b in run.batches(forget, wrong, size=batch_size):
             run.step(b.mean(cross_entropy(model(b.x), b.extra)), opt)
-        if run.correct(model, forget) / len(forget) <= stop_accuracy:
+        known = run.correct(model, forget)
+        if known / len(forget) <= stop_accuracy:
             return run.stop(f"the forget accuracy reached {stop_accuracy:.4g}, epoch {epoch + 1}")
-    run.note(f"the budget of {epochs} epochs ended with {run.correct(model, forget)} forget images given their label")
+    run.note(f"the budget of {epochs} epochs ended with {known} forget images given their label")

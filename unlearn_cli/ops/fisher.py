@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from unlearn_cli.data.splits import Split
     from unlearn_cli.engine.run import Run
 
-CHUNK = 1 << 24
+CHUNK = 1 << 20
+"""So few that they stay in a core's cache between the product and the sum."""
 Labels = Literal["all", "sampled", "own"]
 Calls = dict[nn.Module, list[tuple[Tensor, GradientEdge]]]
 """The operand of a layer and the place that its output has in the graph, for each call in a forward pass."""
@@ -124,15 +125,22 @@ def _squares(module: nn.Module, calls: list[tuple[Tensor, Tensor]]) -> dict[str,
     many = max(1, CHUNK // sum(p.numel() for p in own.values()))
     total = {name: torch.zeros(p.shape, dtype=dtype, device=p.device) for name, p in own.items()}
     for first in range(0, len(calls[0][0]), many):
-        parts = [per_image(module, x[first : first + many], g[first : first + many].to(dtype)) for x, g in calls]
+        parts = [per_image(module, *alike(x[first : first + many], g[first : first + many], dtype)) for x, g in calls]
         for name in own:
-            total[name] += reduce(torch.add, (part[name] for part in parts)).square_().sum(0)
+            total[name] += reduce(torch.add, (part[name].to(dtype) for part in parts)).square_().sum(0)
     return total
+
+
+def alike(x: Tensor, g: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Both factors of a product in bfloat16, if that is what the layer computed in, else in the parameters' type."""
+    return (x, g) if x.dtype == g.dtype == torch.bfloat16 else (x.to(dtype), g.to(dtype))
 
 
 def operand(module: nn.Module, x: Tensor) -> Tensor:
     """What a layer's weights are multiplied with, from what went in: the same for every backward pass."""
-    x = x.detach().to(next(module.parameters()).dtype)
+    x = x.detach()
+    if x.dtype != torch.bfloat16 or not isinstance(module, (nn.Conv2d, nn.Linear)):
+        x = x.to(next(module.parameters()).dtype)
     if isinstance(module, nn.Conv2d):  # (n, groups, patch, places), the patches that the kernel sees
         mode = "constant" if module.padding_mode == "zeros" else module.padding_mode
         x = F.pad(x, module._reversed_padding_repeated_twice, mode)
