@@ -1,6 +1,6 @@
 """Whether `--verify` tells models that pretend from models that were retrained. Run by hand:
 
-    python tests/benchmarks/red_team.py model.safetensors --class 3 --references ref1.safetensors ... \\
+    python -m tests.benchmarks.red_team model.safetensors --class 3 --references ref1.safetensors ... \\
         --retrained other1.safetensors ... [--instances list.txt]
 
 The references set the bands; the retrained models have other seeds, and are to pass. Prints JSON: for every model the verdict at
@@ -10,23 +10,20 @@ both levels and the number that decided, then how many pretenders failed and how
 
 import argparse
 import json
-import sys
 import tempfile
 from pathlib import Path
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
-from tests import pretenders  # noqa: E402
-from unlearn_cli.checkpoints import store  # noqa: E402
-from unlearn_cli.data.splits import ALL, Request, split  # noqa: E402
-from unlearn_cli.engine.run import Options  # noqa: E402
-from unlearn_cli.jobs import evaluate  # noqa: E402
-from unlearn_cli.jobs.forget import in_own_types  # noqa: E402
-from unlearn_cli.jobs.loading import Plain, load  # noqa: E402
-from unlearn_cli.jobs.requests import read_list, resolve  # noqa: E402
-from unlearn_cli.ops.binomial import clopper_pearson  # noqa: E402
+from tests import pretenders
+from unlearn_cli.checkpoints import store
+from unlearn_cli.data.splits import ALL, Request, split
+from unlearn_cli.engine.run import Options
+from unlearn_cli.jobs import evaluate
+from unlearn_cli.jobs.forget import in_own_types
+from unlearn_cli.jobs.loading import Plain, load
+from unlearn_cli.jobs.requests import read_list, resolve
+from unlearn_cli.ops.binomial import clopper_pearson
 
 
 def main() -> None:

@@ -94,7 +94,7 @@ def _read(path: Path, shown: str, place: Path | None) -> Checkpoint:
     for key, tensor in tensors.items():
         try:
             finite = not tensor.is_floating_point() or bool(torch.isfinite(tensor).all())
-        except (NotImplementedError, RuntimeError):  # packed formats of less than a byte; any of a byte in an older torch
+        except RuntimeError:  # packed formats of less than a byte; any of a byte in an older torch
             raise UnlearnError(f"{shown}: the tensor {key} holds {tensor.dtype}.", "save it as float32 or bfloat16.") from None
         if not finite:
             raise UnlearnError(f"{shown}: the tensor {key} has values that are not finite.", "the training diverged.")

@@ -55,7 +55,7 @@ def forget(
     target = output or _default_name(loaded, method, requests.slug(wanted, loaded.folder))
     store.claim(target, force=options.force, inputs=(checkpoint,))
     if log:
-        store.claim(log, force=options.force, inputs=(checkpoint, target))
+        store.claim(log, force=options.force, inputs=(checkpoint, target), option="--log")
 
     run, tensors, carved = unlearn(loaded, chosen, values, request, options, selection_fraction, logged=bool(log))
     step = Step(

@@ -8,7 +8,7 @@ from unlearn_cli.metrics.features import POINTS, between
 from unlearn_cli.metrics.registry import Curves, Evidence, metric
 from unlearn_cli.metrics.report import Measure
 
-ELSEWHERE = "`unlearn relearn` measures it"
+NO_CURVES = "no relearning curves were drawn"
 MARGIN = 0.05
 """The accuracy is back when it is within this of the original's."""
 
@@ -16,7 +16,7 @@ MARGIN = 0.05
 @metric(better="reference", unit="epochs", needs=("relearn",), short="relearn", source="UNSIR, Sec. 5.1")
 def relearn_epochs(evidence: Evidence) -> Measure:
     """Short epochs of training until the forget accuracy is back at the original's; few means it was only hidden."""
-    return evidence.relearn or Measure(None, ELSEWHERE)
+    return evidence.relearn or Measure(None, "`unlearn relearn` measures it")
 
 
 @metric(
@@ -88,7 +88,7 @@ def given(evidence: Evidence, arm: str, original: bool = False, reference: bool 
     """The curves of an arm with what they are compared with, or None and the reason."""
     curves = evidence.curves.get(arm)
     if curves is None:
-        return None, ELSEWHERE
+        return None, NO_CURVES
     if original and curves.original is None:
         return None, "needs the original model"
     if reference and not curves.references:

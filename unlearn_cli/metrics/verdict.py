@@ -31,7 +31,7 @@ NEEDED = {
     "original": ("needs the original model", "pass --original FILE: the model before it forgot."),
     "class": ("is defined for requests that name classes only", "leave this limit out for a list of images."),
     "relearn": ("is not measured here", "`unlearn relearn` measures it."),
-    "curves": ("is not measured here", "`unlearn relearn` measures it."),
+    "curves": ("is computed from relearning curves, which no command draws yet", "leave this limit out."),
     "random": ("needs a network with random weights, which is not made here", "`unlearn evaluate` makes one."),
     "revival": ("needs some steps of training, which are not made here", "`unlearn evaluate` makes them."),
     "shadow": ("needs shadow models", "pass --shadow FILE, twice at least: models that forgot the same by the same method."),
