@@ -1,3 +1,4 @@
+from dataclasses import replace
 from math import inf, sqrt
 
 import numpy as np
@@ -145,12 +146,12 @@ def test_losses_keep_their_order_where_float32_would_tie_them_at_zero():
     assert torch.equal(given.logits.log_softmax(1)[:, 0], torch.zeros(2))
 
 
-def classifier(members, others, seed=0, forgotten=(0,), classes=6):
-    """A model with noisy logits for labels of several classes, whose true class has the given margins."""
+def classifier(members, others, seed=0, forgotten=(0,), classes=5):
+    """A model with noisy logits for as many labels of each class on either side, whose true class has the given margins."""
     draws = torch.Generator().manual_seed(seed)
     margins = torch.cat([members, others]).double()
     total = len(margins)
-    labels = torch.randint(classes, (total,), generator=draws)
+    labels = torch.cat([torch.arange(len(side)) % classes for side in (members, others)])
     logits = torch.randn(total, classes, generator=draws, dtype=torch.float64)
     rest = logits.scatter(1, labels[:, None], -inf).logsumexp(1)
     logits = logits.scatter(1, labels[:, None], (margins + rest)[:, None])
@@ -179,13 +180,27 @@ def test_an_overfitted_set_is_told_from_unseen_images_by_every_score(name):
 @pytest.mark.parametrize("name", AUCS)
 def test_two_halves_of_one_distribution_and_shuffled_membership_are_not_told_apart(name):
     alike = classifier(normal(800, 1, 2), normal(900, 2, 2))
-    order = torch.randperm(1700, generator=torch.Generator().manual_seed(4))
-    members, others = normal(800, 1, 4), normal(900, 2, 1)
-    shuffled = torch.cat([members, others])[order]
-    for given in (alike, classifier(shuffled[:800], shuffled[800:])):
-        found = measure(given, [name])[name]
-        assert found.detail["low"] <= 0.5 <= found.detail["high"]
-        assert abs(found.value - 0.5) < 3 * found.detail["noise_std"]
+    both, covered = torch.cat([normal(800, 1, 4), normal(900, 2, 1)]), 0
+    for seed in range(10):
+        shuffled = both[torch.randperm(1700, generator=torch.Generator().manual_seed(seed))]
+        found = measure(classifier(shuffled[:800], shuffled[800:]), [name])[name]
+        assert abs(found.value - 0.5) < 3.5 * found.detail["noise_std"]
+        covered += found.detail["low"] <= 0.5 <= found.detail["high"]
+    assert covered >= 7                             # of ten 95 % intervals, fewer hold the truth once in a thousand cases
+    found = measure(alike, [name])[name]
+    assert abs(found.value - 0.5) < 3.5 * found.detail["noise_std"]
+
+
+@pytest.mark.parametrize("name", ["membership_accuracy", "membership_auc"])
+def test_a_listed_set_is_told_from_images_of_its_own_classes_which_are_as_difficult(name):
+    easy, hard = 0.05 * exponential(900, 2), exponential(300, 3)
+    given = evidence(0.05 * exponential(200, 1), torch.cat([hard, easy]), forgotten=())
+    labels = torch.cat([torch.ones(200), torch.zeros(300), torch.ones(900)]).long()
+    given.logits[labels == 1] = given.logits[labels == 1].flip(1)
+    of_two_classes = measure(replace(given, labels=labels), [name])[name]
+    as_if_of_one = measure(evidence(0.05 * exponential(200, 1), torch.cat([hard, easy[:100]]), forgotten=()), [name])[name]
+    assert of_two_classes.value == pytest.approx(0.5, abs=0.07)
+    assert as_if_of_one.value > 0.7
 
 
 def test_the_confidence_attack_is_the_loss_attack_and_sees_further_where_losses_round_to_zero():
@@ -200,7 +215,7 @@ def test_each_scores_auc_is_scikit_learns_on_plain_formulas():
     given = classifier(normal(300, 1, 2), normal(200, 2, 1))
     p = given.logits.softmax(1)
     own = p.gather(1, given.labels[:, None])[:, 0]
-    other = torch.where(torch.nn.functional.one_hot(given.labels, 6).bool(), 0, p)
+    other = torch.where(torch.nn.functional.one_hot(given.labels, 5).bool(), 0, p)
     scores = {
         "confidence": own,
         "entropy": (p * p.log()).sum(1),
@@ -214,7 +229,7 @@ def test_each_scores_auc_is_scikit_learns_on_plain_formulas():
 
 def test_the_entropy_attack_reads_no_label_and_the_modified_one_does():
     given = classifier(normal(100, 1, 2), normal(100, 2, 1))
-    moved = Evidence(given.model, (given.labels + 1) % 6, given.splits, (0,))
+    moved = Evidence(given.model, (given.labels + 1) % 5, given.splits, (0,))
     ours, theirs = measure(given, AUCS), measure(moved, AUCS)
     assert ours["entropy_auc"] == theirs["entropy_auc"]
     assert ours["modified_entropy_auc"].value != theirs["modified_entropy_auc"].value

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from unlearn_cli.ops.population_attack import alike, of_each_class, population_success, thresholds
+from unlearn_cli.ops.population_attack import alike, in_proportion, of_each_class, population_success, thresholds
 
 
 def seeded(seed=0):
@@ -109,3 +109,13 @@ def test_images_of_each_class_are_drawn_evenly_and_ranked_from_zero():
         assert sorted(rank[labels[chosen] == 0].tolist()) == [0, 1, 2, 3, 4]
         times[chosen] += 1
     assert times[:50].min() > 4 and times[:50].max() < 42           # 20 on average, 4.2 standard deviation
+
+
+def test_images_are_drawn_in_proportion_as_many_as_the_scarcest_class_allows():
+    labels = torch.tensor([0] * 10 + [1] * 7 + [2] * 50 + [3] * 5)
+    found = in_proportion(labels, torch.tensor([0] * 4 + [1] * 2 + [2] * 30 + [9]), seeded())
+    assert labels[found].bincount().tolist() == [6, 3, 50]           # 50 / 30 of each, rounded down; of class 9 there are none
+    assert (found.diff() > 0).all()
+    assert not torch.equal(found, in_proportion(labels, torch.tensor([0] * 4 + [1] * 2 + [2] * 30), seeded(1)))
+    assert in_proportion(labels, torch.tensor([3]), seeded()).tolist() == list(range(67, 72))
+    assert len(in_proportion(labels, torch.tensor([]).long(), seeded())) == len(in_proportion(labels[:0], labels, seeded())) == 0

@@ -1,7 +1,8 @@
 """Can an attacker tell the forgotten images from images the model never saw, by what the model says of each?
 
-Members are the forget set; non-members are the test images of the forgotten classes, or all test images when the
-request names images. The best value is the reference's, near one half: far below it is as telling as far above.
+Members are the forget set; non-members are test images of its classes, in its proportions: an image of a difficult class
+has a large loss whether it was seen or not. The best value is the reference's, near one half: far below it is as telling as
+far above.
 
 Beside every AUC and every TPR stand, in the details, its 95 % interval over images (`low`, `high`) and what chance alone
 does at this sample size (`noise_std`, and for a TPR its mean `chance`). An attack that finds nothing on the original
@@ -145,8 +146,19 @@ def tpr_measure(members: Tensor, others: Tensor, rate: float) -> Measure:
     return Measure(roc.tpr_at(members, others, rate), detail=detail)
 
 
-def sides(evidence: Evidence):
-    """Positions of the forget set, and of the images it is told from."""
+def sides(evidence: Evidence) -> tuple[Tensor, Tensor]:
+    """Positions of the forget set, and of the unseen images it is told from: as many as its mix of classes allows."""
+    import torch
+
+    from unlearn_cli.ops.population_attack import in_proportion
+
+    forget, unseen = (torch.as_tensor(index, dtype=torch.int64) for index in unmixed_sides(evidence))
+    draws = torch.Generator().manual_seed(evidence.seed)
+    return forget, unseen[in_proportion(evidence.labels[unseen], evidence.labels[forget], draws)]
+
+
+def unmixed_sides(evidence: Evidence):
+    """Positions of the forget set, and of the forgotten classes' test images, or all where the request names images."""
     forget, unseen = evidence.split("forget"), evidence.split("forget_test" if evidence.is_class else "test")
     return [() if index is None else index for index in (forget, unseen)]
 

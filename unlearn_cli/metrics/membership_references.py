@@ -132,8 +132,7 @@ def peers(evidence: Evidence, draws: Generator) -> tuple[Tensor, Tensor]:
     """The forget set, and the unseen images of its classes in random order."""
     import torch
 
-    forget, unseen = (torch.as_tensor(index, dtype=torch.int64) for index in sides(evidence))
-    unseen = unseen[torch.isin(evidence.labels[unseen], evidence.labels[forget])]
+    forget, unseen = sides(evidence)
     return forget, unseen[torch.randperm(len(unseen), generator=draws)]
 
 

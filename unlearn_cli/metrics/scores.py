@@ -4,7 +4,7 @@ Unseen are the test images of the forgotten classes, or all test images when the
 """
 
 from unlearn_cli.metrics.accuracy import accuracy
-from unlearn_cli.metrics.membership import FEW, sides, too_few
+from unlearn_cli.metrics.membership import FEW, too_few, unmixed_sides
 from unlearn_cli.metrics.registry import Evidence, metric
 from unlearn_cli.metrics.report import Measure
 
@@ -65,7 +65,7 @@ def final_score(evidence: Evidence) -> Measure:
 
 def losses_of_sides(evidence: Evidence):
     """Losses of the forget set and of the unseen images, (n,) and (m,) float64; or None, and the reason."""
-    places = sides(evidence)
+    places = unmixed_sides(evidence)
     if (fewest := min(map(len, places))) < 2:
         return None, too_few(fewest).reason
     losses = [evidence.losses(index) for index in places]

@@ -60,13 +60,27 @@ def alike(retain: Tensor, unseen: Tensor, composition: Tensor | None, generator:
     classes = 1 + int(torch.cat([retain, unseen, unseen.new_zeros(1)]).max())
     most = torch.minimum(unseen.bincount(minlength=classes), 2 * retain.bincount(minlength=classes))
     if composition is not None:
-        wanted = composition[composition < classes].bincount(minlength=classes) * (most > 0)
-        scarcest = min(((int(have), int(want)) for have, want in zip(most, wanted, strict=True) if want),
-                       key=lambda pair: pair[0] / pair[1], default=(0, 1))
-        most = wanted * scarcest[0] // scarcest[1]
+        most = proportional(most, composition)
     drawn, rank = of_each_class(unseen, most, generator)
     members, _ = of_each_class(retain, most // 2, generator)
     return members, drawn[rank % 2 == 1], drawn[rank % 2 == 0]
+
+
+def in_proportion(labels: Tensor, composition: Tensor, generator: torch.Generator) -> Tensor:
+    """Positions, in order, of as many images as there can be with the class proportions of `composition`, drawn at random.
+
+    Classes of which there is no image are left out of the proportions.
+    """
+    have = labels.bincount(minlength=1 + int(composition.max()) if len(composition) else 0)
+    return of_each_class(labels, proportional(have, composition), generator)[0].sort().values
+
+
+def proportional(have: Tensor, composition: Tensor) -> Tensor:
+    """(K,) the most images of each class, up to `have`, in the proportions of the labels in `composition`."""
+    wanted = composition[composition < len(have)].bincount(minlength=len(have)) * (have > 0)
+    scarcest = min(((int(most), int(want)) for most, want in zip(have, wanted, strict=True) if want),
+                   key=lambda pair: pair[0] / pair[1], default=(0, 1))  # fmt: skip
+    return wanted * scarcest[0] // scarcest[1]
 
 
 def of_each_class(labels: Tensor, counts: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
