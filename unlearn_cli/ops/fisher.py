@@ -36,7 +36,7 @@ def diagonal(run: "Run", model: nn.Module, split: "Split", labels: Labels = "all
         F_i = 1/n · Σ_x Σ_y p(y|x) · ( ∂CE(f(x), y)/∂θ_i )²,    p = σ(f(x))
 
     Args:
-        labels: "all" is the formula, at the cost of a backward pass per class; "sampled" draws one y ~ p(y|x) per image,
+        labels: "all" is the formula, at the cost of a backward pass per class but one; "sampled" draws one y ~ p(y|x) per image,
             which has the same mean; "own" takes each image's label (the empirical Fisher information).
         size: images per forward pass, all of whose activations are kept, and nine times as much for 3x3 convolutions.
     """
@@ -60,15 +60,21 @@ def diagonal(run: "Run", model: nn.Module, split: "Split", labels: Labels = "all
 
 
 def seeds(logits: Tensor, labels: Labels, y: Tensor, drawn: Tensor | None) -> Iterator[Tensor]:
-    """(n, C) gradients of the loss by the logits: sqrt(p_y)·(p - e_y) for each y, or p - e_y for one y per image.
+    """(n, C) gradients by the logits whose squares add up to the information: C - 1 of them, or p - e_y for one y per image.
+
+    The squares Σ_y p_y·(p - e_y)(p - e_y)ᵀ = diag(p) - p·pᵀ = S·(I - s·sᵀ)·S, s = sqrt(p), S = diag(s), have rank C - 1: the
+    reflection of s to -e_0 has s for its first row, up to the sign, and the others, r_k, are a basis of what is left: S·r_k.
 
     Args:
         drawn: (n,) uniform on [0, 1), for labels = "sampled".
     """
     p = logits.softmax(1)
     if labels == "all":
-        for k in range(p.shape[1]):
-            yield p[:, k : k + 1].sqrt() * (p - F.one_hot(torch.full_like(y, k), p.shape[1]))
+        s = p.sqrt()
+        first = F.one_hot(torch.zeros_like(y), p.shape[1])
+        for k in range(1, p.shape[1]):
+            unit = F.one_hot(torch.full_like(y, k), p.shape[1])
+            yield s * (unit - s[:, k : k + 1] * (s + first) / (1 + s[:, :1]))
     else:
         if drawn is not None:
             below = p.double().cumsum(1) <= drawn.to(p.device)[:, None]
