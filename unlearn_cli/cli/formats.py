@@ -103,10 +103,10 @@ def limit_cells(limit: Limit, footnotes: dict[str, int]) -> list[str]:
 
 
 def metric_cells(column: Column, rows: Sequence[Row], footnotes: dict[str, int]) -> list[str]:
-    """One metric across the checkpoints, the best of several in bold."""
+    """One metric across the checkpoints, the best of several starred and in bold."""
     across = []
     for row, best in zip(rows, starred(column, rows)):
-        text = escaped("".join(cell(column, row, footnotes)[:2]))
+        text = escaped("".join(cell(column, row, footnotes, best)[:2]))
         across.append(f"**{text}**" if best else text)
     return [escaped(column.name), BETTER[column.better], *across]
 

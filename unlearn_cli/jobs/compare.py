@@ -52,14 +52,8 @@ def compare(
     if sort:
         verdict.metric_called(sort)
     tried = trials.trials(run_methods, settings or {})
-    first = load(checkpoints[0], plain, options)
-    loaded = [first, *(load(name, plain, options, first) for name in checkpoints[1:])]
-    roles = [_role(model) for model in loaded]
-    loaded += [load(name, plain, options, first) for name in references]
-    roles += ["reference"] * len(references)
-    if verify and "original" not in roles and (before := _original(loaded, roles, plain, options)):
-        loaded, roles = [before, *loaded], ["original", *roles]
-    wanted = requests.asked(request, first.record, first.folder) if tried else None
+    first, loaded, roles = _open(checkpoints, references, bool(verify), plain, options)
+    wanted = next((found for model in loaded if (found := requests.asked(request, model.record, model.folder))), None)
     instances = bool(wanted and wanted[0].instances)
     carved = max([trial.carves(instances) for trial in tried] + [selection_of(model.record) for model in loaded])
     case = _case(loaded, roles, request, carved)
@@ -92,16 +86,30 @@ def compare(
         levels = standing.together([_levels(verify, case, one, rows) for one in found]) if verify else {}
         rows.append(Row(trial.name, "unlearned", comparison.mean(found), levels))
     rows = comparison.with_distances(sorted(rows, key=lambda row: ROLES.index(row.role)))
+    unsorted = comparison.unsorted(column, rows) if column else ""
     return Report(
         command="compare",
         title=f"Forgetting {requests.in_words(case.request)}",
         facts={"data": str(first.folder.root), "checkpoints": len(loaded)}
         | ({"seeds": seeds} if tried else {})
-        | ({"sorted_by": comparison.in_words(column)} if column else {}),
+        | ({"sorted_by": comparison.in_words(column)} if column and not unsorted else {}),
         columns=comparison.columns(names, rows, case.is_class, sort, all_metrics),
         rows=ranking.best_first(column, rows) if column else rows,
-        notes=[note for model in loaded for note in model.notes] + _remarks(given, kept, len(tried) * seeds),
+        notes=[note for model in loaded for note in model.notes] + _remarks(roles, kept, len(tried) * seeds, unsorted),
     )
+
+
+def _open(checkpoints, references, judges: bool, plain: Plain, options: Options) -> tuple[Loaded, list[Loaded], list[str]]:
+    """The first checkpoint, and all of them with their roles; for a judgement also the original that lies beside."""
+    first = load(checkpoints[0], plain, options)
+    loaded = [first, *(load(name, plain, options, first) for name in checkpoints[1:])]
+    roles = [_role(model) for model in loaded]
+    if judges and "original" not in roles:
+        unlearned = [model for model, role in zip(loaded, roles, strict=True) if role == "unlearned"]
+        found = next((found for model in unlearned if (found := original_of(model, plain, options))), None)
+        loaded, roles = ([found, *loaded], ["original", *roles]) if found else (loaded, roles)
+    others = [load(name, plain, options, first) for name in references]
+    return first, loaded + others, roles + ["reference"] * len(others)
 
 
 def _role(model: Loaded) -> str:
@@ -110,12 +118,6 @@ def _role(model: Loaded) -> str:
     if last is None or (last.operation == "train" and last.request is None):
         return "original"
     return "reference" if last.operation == "train" or last.method == "retrain" else "unlearned"
-
-
-def _original(loaded: list[Loaded], roles: list[str], plain: Plain, options: Options) -> Loaded | None:
-    """The model that the first unlearned one was made of, if it lies beside."""
-    unlearned = [model for model, role in zip(loaded, roles, strict=True) if role == "unlearned"]
-    return next((found for model in unlearned if (found := original_of(model, plain, options))), None)
 
 
 def _case(loaded: list[Loaded], roles: list[str], given: Request, carved: float) -> Case:
@@ -154,11 +156,11 @@ def _levels(verify: str, case: Case, own: dict, rows: Sequence[Row]) -> dict[str
     return standing.standings(judged.limits)
 
 
-def _remarks(given: dict[str, bool], kept: int, runs: int) -> list[str]:
+def _remarks(roles: list[str], kept: int, runs: int, unsorted: str) -> list[str]:
     """What the reader should know of the table."""
-    found = []
+    found = [unsorted] if unsorted else []
     if kept:
         found.append(f"{kept} of {runs} runs were kept from before; --fresh runs them again")
-    if not given["reference"]:
+    if "reference" not in roles:
         found.append("distances to a retrained model need one: --reference FILE")
     return found

@@ -16,6 +16,8 @@ MAIN = {
             "tug_of_war", "membership_auc", "revived_accuracy", "forget_seconds"),
 }  # fmt: skip
 """What a table shows where all metrics are not asked for, by whether the request names classes."""
+ELSEWHERE = {"revival": "add --verify full.", "relearn": "`unlearn relearn` does.", "curves": "`unlearn relearn` does."}
+"""How to have a costly metric, by what it needs."""
 
 
 def sorting(name: str, measured: Sequence[str], given: dict[str, bool], is_class: bool) -> Column:
@@ -29,12 +31,23 @@ def sorting(name: str, measured: Sequence[str], given: dict[str, bool], is_class
         UnlearnError: no such metric, or one that has no number or no direction here.
     """
     metric = metric_called(name)
+    if name not in measured:
+        hint = next((hint for need, hint in ELSEWHERE.items() if need in metric.needs), "`unlearn evaluate` does, where asked.")
+        raise UnlearnError(f"--sort {name}: compare does not measure it.", hint)
     given = given | {"class": is_class}
     for need in (*metric.needs, *(("reference",) if metric.direction(is_class) == "reference" else ())):
-        if not given.get(need, name in measured):
+        if not given.get(need, True):
             what, hint = NEEDED[need]
             raise UnlearnError(f"--sort {name} {what}.", hint)
     return metric.column(is_class)
+
+
+def unsorted(column: Column, rows: Sequence[Row]) -> str:
+    """Why the rows could not be sorted, or nothing."""
+    measures = [row.measures[column.name] for row in rows if row.role == "unlearned"]
+    if not measures or any(measure.value is not None for measure in measures):
+        return ""
+    return f"the rows are not sorted: {column.name} has no number ({measures[0].reason})"
 
 
 def in_words(column: Column) -> str:
