@@ -73,9 +73,9 @@ def mean(tried: Sequence[dict[str, Measure]]) -> dict[str, Measure]:
         if any(value is None for value in values):
             means[name] = next(t[name] for t in tried if t[name].value is None)
             continue
-        mean = sum(values) / len(values)
-        spread = (sum((v - mean) ** 2 for v in values) / (len(values) - 1)) ** 0.5
-        means[name] = Measure(mean, detail={"seeds": len(values), "std": spread, "values": values})
+        middle = sum(values) / len(values)
+        spread = (sum((v - middle) ** 2 for v in values) / (len(values) - 1)) ** 0.5
+        means[name] = Measure(middle, detail={"seeds": len(values), "std": spread, "values": values})
     return means
 
 
