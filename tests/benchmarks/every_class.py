@@ -23,7 +23,7 @@ def main() -> None:
     args = parser.parse_args()
     rows = []
     for name in store.read(args.checkpoint).record.classes:
-        report = compare([args.checkpoint], run_methods=[args.method, "mask"], request=Request((name,)))
+        report = compare([args.checkpoint], run_methods=[args.method, "mask"], request=Request((name,)), fresh=True)
         original, method, mask = ({k: row.measures[k].value for k in SHOWN} for row in report.rows)
         drop = original["retain_test_accuracy"] - method["retain_test_accuracy"]
         rows.append({"class": name, "original": original, args.method: method, "mask": mask, "drop": drop})

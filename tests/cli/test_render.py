@@ -5,8 +5,9 @@ import pytest
 from rich.console import Console
 
 from unlearn_cli.cli import console as streams
-from unlearn_cli.cli import render as rendering
+from unlearn_cli.cli import tables
 from unlearn_cli.cli.render import render, show
+from unlearn_cli.metrics.ranking import starred
 from unlearn_cli.metrics.registry import columns, known
 from unlearn_cli.metrics.report import Measure, Report, Row
 from unlearn_cli.metrics.verdict import judge, parse, shortest
@@ -48,7 +49,7 @@ def shown(report, width=80, **console):
 
 def expected(row):
     for column in columns():
-        yield rendering.number(row.measures[column.name], column.unit)
+        yield tables.number(row.measures[column.name], column.unit)
 
 
 @pytest.mark.parametrize("width", [60, 80, 100, 160])
@@ -103,21 +104,22 @@ def test_a_caution_that_belongs_to_a_number_is_a_footnote():
 
 def test_the_best_of_several_are_starred_and_only_among_the_unlearned():
     report = comparison(3)
-    text = shown(report, 160)
-    assert "* the best unlearned checkpoint of its column" in text
-    line = next(line for line in text.splitlines() if line.startswith(f"0-{LABEL[:10]}"))
-    assert "0.9504*" in line                                      # highest score
-    assert rendering.number(report.rows[2].measures["forget_accuracy"], "fraction") + "*" not in line
-    assert "*" not in next(line for line in text.splitlines() if line.startswith("clean"))
-    assert "*" not in shown(comparison(1), 160)
+    text = shown(report, 60)                                      # too narrow to stand side by side
+    assert "* the best unlearned checkpoint by this metric" in text
+    best, _, theirs = (tables.number(report.rows[i].measures["unlearning_score"], "score") for i in (2, 3, 0))
+    words = text.split()
+    assert f"{best}*" in words and best not in words              # highest score
+    assert theirs in words and f"{theirs}*" not in words
+    assert tables.number(report.rows[2].measures["forget_accuracy"], "fraction") + "*" not in words
+    assert "*" not in shown(comparison(1), 60)
 
 
 def test_nearest_to_the_reference_is_best_where_that_is_the_target():
     column = columns(["membership_auc"])[0]
     rows = [Row(str(v), "unlearned", {"membership_auc": Measure(v)}) for v in (0.2, 0.49, 0.9)]
-    assert rendering.starred(column, rows) == [False] * 3
+    assert starred(column, rows) == [False] * 3
     rows.append(Row("retrained", "reference", {"membership_auc": Measure(0.5)}))
-    assert rendering.starred(column, rows) == [False, True, False, False]
+    assert starred(column, rows) == [False, True, False, False]
 
 
 def test_limits_and_the_verdict_close_the_page():

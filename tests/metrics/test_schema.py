@@ -10,7 +10,7 @@ from jsonschema import Draft202012Validator
 
 from unlearn_cli.metrics import report
 from unlearn_cli.metrics.registry import known
-from unlearn_cli.metrics.report import Limit, Measure, Report, Row
+from unlearn_cli.metrics.report import Limit, Measure, Report, Row, Standing
 
 SCHEMA = json.loads((files("unlearn_cli.metrics") / "report.schema.json").read_text(encoding="utf-8"))
 CHECK = Draft202012Validator(SCHEMA)
@@ -32,7 +32,8 @@ def sample() -> dict:
         Limit("forget_accuracy<=0.01", "forget_accuracy", "<=", 0.01, 0.5, "fail"),
         Limit("test_accuracy=reference±0.1", "test_accuracy", "=", None, None, "not measurable", "no images", 0.1, "output"),
     ]
-    rows = [Row("retrained", "reference", {"test_accuracy": Measure(0.9)}), Row("clean", "unlearned", own)]
+    levels = {"output": Standing("held", 3, 3), "feature": Standing("failed", 1, 3, "revived_accuracy is 1, the limit is <= 0.05")}
+    rows = [Row("retrained", "reference", {"test_accuracy": Measure(0.9)}, levels), Row("clean", "unlearned", own)]
     return Report("evaluate", "Evaluation", {"seed": 0}, [], rows, limits, "Not forgotten: ...", ["a note"], exit_code=1).as_dict()
 
 
@@ -104,6 +105,7 @@ def test_a_deletion_from_training_to_its_record_prints_documents_that_keep_it(pr
         printed("relearn", "clean.safetensors", "--set", "cap=1", "--reference", "fewer.safetensors"),
         printed("compare", "few.safetensors", "fewer.safetensors", "clean.safetensors"),
         printed("compare", "few.safetensors", "--class", "2", "--methods", "mask", "--seeds", "2"),
+        printed("compare", "few.safetensors", "fewer.safetensors", "clean.safetensors", "--verify", "full", "--sort", "tug_of_war"),
         printed("verify-record", "told.json"),
     ]
     assert {document["command"] for document in documents} == set(SCHEMA["properties"]["command"]["enum"])
@@ -167,6 +169,13 @@ SPOILED = {
     "an unknown outcome": setting("limits.0.outcome", "maybe"),
     "an unknown operator": setting("limits.0.operator", "!="),
     "a level of its own": setting("limits.0.level", "weights"),
+    "levels that are empty": setting("rows.0.levels", {}),
+    "another level": setting("rows.0.levels.weights", {"outcome": "held", "held": 1, "runs": 1, "reason": ""}),
+    "a level without its word": lambda document: document["rows"][0]["levels"]["output"].pop("outcome"),
+    "a level that failed for no reason": setting("rows.0.levels.feature.reason", ""),
+    "a level that held and has a reason against it": setting("rows.0.levels.output.reason", "x is 1"),
+    "levels of no row": lambda document: [document.pop(key) for key in ("label", "role", "reasons", "details")] and document.update(
+        levels={"output": {"outcome": "held", "held": 1, "runs": 1, "reason": ""}}),
     "a limit with another key": setting("limits.0.weight", 1),
     "a limit without its reason key": lambda document: document["limits"][0].pop("reason"),
     "a failed limit without a value": setting("limits.0.value", None),

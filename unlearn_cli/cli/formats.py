@@ -8,8 +8,11 @@ from io import StringIO
 from xml.etree import ElementTree
 
 from unlearn_cli.cli import console as streams
-from unlearn_cli.cli.render import BETTER, OUTCOME, cell, fact, names_of, note, starred
+from unlearn_cli.cli.render import OUTCOME, fact
+from unlearn_cli.cli.tables import BETTER, cell, legend, levels_of, names_of, note, shown
 from unlearn_cli.errors import one_line
+from unlearn_cli.metrics import standing
+from unlearn_cli.metrics.ranking import starred
 from unlearn_cli.metrics.report import Column, Limit, Measure, Report, Row, finite, reason_of
 from unlearn_cli.metrics.verdict import in_words
 
@@ -34,10 +37,12 @@ def as_json(report: Report) -> str:
 def as_csv(report: Report) -> str:
     """A row per checkpoint, a column per metric, in full precision; beside a mean over seeds, its standard deviation.
 
+    What the policy says of a level stands at the end: held, failed, not shown, or the share of seeds that held.
     What was not measured is empty. `>100` is a measurement that stopped at 100, so that it is not taken for the number.
     """
     lines = [{"label": one_line(row.label, len(row.label)), "role": row.role} | cells(row) for row in report.rows]
     names = [name for column in report.columns for name in (column.name, spread(column.name))]
+    names += [f"{level}_level" for level in levels_of(report)]
     used = {name for line in lines for name in line} | {column.name for column in report.columns}
     file = StringIO()
     header = ["label", "role", *(name for name in names if name in used)]
@@ -52,9 +57,9 @@ def cells(row: Row) -> dict[str, str]:
     found = {}
     for name, measure in row.measures.items():
         found[name] = digits(measure)
-        if "seeds" in measure.detail:
-            found[spread(name)] = repr(measure.detail["std"])
-    return found
+        if measure.spread is not None:
+            found[spread(name)] = repr(measure.spread)
+    return found | {f"{level}_level": standing.word(one) for level, one in row.levels.items()}
 
 
 def spread(metric: str) -> str:
@@ -79,8 +84,11 @@ def as_markdown(report: Report) -> str:
         parts.append(table(head, [limit_cells(limit, footnotes) for limit in report.limits], "lrll"))
     if report.rows and report.columns:
         head = ["metric", "better", *(f"{escaped(row.label)} ({name})" for row, name in zip(report.rows, names_of(report.rows)))]
-        lines = [metric_cells(column, report.rows, footnotes) for column in report.columns]
+        lines = [metric_cells(column, report.rows, footnotes) for column in shown(report)]
+        lines += [level_cells(level, report.rows) for level in levels_of(report)]
         parts.append(table(head, lines, "ll" + "r" * len(report.rows)))
+        parts.append("\n".join(f"- {escaped(line)}" for line in legend(report)))
+    parts.append("\n".join(f"- {escaped(standing.said(row))}" for row in report.rows if row.levels))
     parts.append("\n".join(f"- \\[{number}\\] {escaped(remark)}" for remark, number in footnotes.items()))
     about = [f"Note: {remark}" for remark in report.notes]
     about += [f"{name.replace('_', ' ')}: {fact(value)}" for name, value in report.facts.items()]
@@ -95,12 +103,20 @@ def limit_cells(limit: Limit, footnotes: dict[str, int]) -> list[str]:
 
 
 def metric_cells(column: Column, rows: Sequence[Row], footnotes: dict[str, int]) -> list[str]:
-    """One metric across the checkpoints, the best of several in bold."""
+    """One metric across the checkpoints, the best of several starred and in bold."""
     across = []
     for row, best in zip(rows, starred(column, rows)):
-        text = escaped("".join(cell(column, row, footnotes)[:2]))
+        text = escaped("".join(cell(column, row, footnotes, best)[:2]))
         across.append(f"**{text}**" if best else text)
     return [escaped(column.name), BETTER[column.better], *across]
+
+
+def level_cells(level: str, rows: Sequence[Row]) -> list[str]:
+    """What the policy says of a level across the checkpoints; what did not hold is bold."""
+    across = []
+    for one in (row.levels.get(level) for row in rows):
+        across.append("-" if one is None else standing.word(one) if one.outcome == "held" else f"**{standing.word(one)}**")
+    return [f"{level} level", "held", *across]
 
 
 def table(head: Sequence[str], lines: Sequence[Sequence[str]], sides: str) -> str:

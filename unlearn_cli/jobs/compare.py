@@ -4,18 +4,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from unlearn_cli import methods
-from unlearn_cli.checkpoints import store
-from unlearn_cli.checkpoints.record import Step
 from unlearn_cli.data.splits import Request
 from unlearn_cli.engine.run import Options
-from unlearn_cli.errors import UnlearnError, did_you_mean
-from unlearn_cli.jobs import requests
-from unlearn_cli.jobs.evaluate import Case, measures, open_case, read, selection_of
-from unlearn_cli.jobs.forget import SELECTION, unlearn, what_happened
-from unlearn_cli.jobs.loading import Loaded, Plain, load
-from unlearn_cli.metrics import registry
-from unlearn_cli.metrics.report import Measure, Report, Row
+from unlearn_cli.errors import UnlearnError
+from unlearn_cli.jobs import comparison, requests, trials
+from unlearn_cli.jobs.evaluate import Case, measures, open_case, read, revival, selection_of
+from unlearn_cli.jobs.loading import Loaded, Plain, load, original_of
+from unlearn_cli.metrics import policy, ranking, registry, standing, verdict
+from unlearn_cli.metrics.registry import Outputs
+from unlearn_cli.metrics.report import Report, Row, Standing
+
+ROLES = ("original", "reference", "unlearned")
+"""In the order of the table."""
 
 
 def compare(
@@ -23,7 +23,11 @@ def compare(
     *,
     run_methods: Sequence[str] = (),
     seeds: int = 1,
+    fresh: bool = False,
     references: Sequence[str] = (),
+    verify: str | None = None,
+    sort: str | None = None,
+    all_metrics: bool = False,
     request: Request = Request(),
     settings: dict[str, Any] | None = None,
     plain: Plain = Plain(),
@@ -33,70 +37,79 @@ def compare(
 
     Args:
         run_methods: instead, run these on the one checkpoint given, each with `seeds` seeds from that of the options
-            on, and compare the results (nothing is written).
+            on, and compare the results. Each run is kept in the cache folder, so that the next comparison goes on.
+        fresh: run them again, even where they are kept.
         references: further models trained without the forget set.
+        verify: "full" or "output": judge each row by the built-in policy; a reference by the other references. The exit
+            code stays 0: a table is no gate.
+        sort: the metric that orders the unlearned rows, best first.
+        all_metrics: a table of all metrics, not of those that matter most.
         settings: of the methods, `name` for all that have it or `method.name` for one.
     """
     if run_methods and len(checkpoints) != 1:
         raise UnlearnError("--methods runs on one checkpoint.", "give the original alone, and references with --reference.")
-    chosen = {name: methods.get(name) for name in run_methods}
-    _check_meant(settings or {}, chosen)
-    values = {name: method.parse(_own(method, settings or {})) for name, method in chosen.items()}
-    first = load(checkpoints[0], plain, options)
-    loaded = [first, *(load(name, plain, options, first) for name in checkpoints[1:])]
-    roles = [_role(model) for model in loaded]
-    loaded += [load(name, plain, options, first) for name in references]
-    roles += ["reference"] * len(references)
-    instances = bool(request.instances)
-    carves = any("selection" in method.reads_with(values[name], instances) for name, method in chosen.items())
-    carved = max([SELECTION if carves else 0.0, *(selection_of(model.record) for model in loaded)])
+    policy.check(verify)
+    if sort:
+        verdict.metric_called(sort)
+    tried = trials.trials(run_methods, settings or {})
+    first, loaded, roles = _open(checkpoints, references, bool(verify), plain, options)
+    wanted = next((found for model in loaded if (found := requests.asked(request, model.record, model.folder))), None)
+    instances = bool(wanted and wanted[0].instances)
+    carved = max([trial.carves(instances) for trial in tried] + [selection_of(model.record) for model in loaded])
     case = _case(loaded, roles, request, carved)
-    for method in chosen.values():
-        method.check_scope(len(case.forgotten))
+    for trial in tried:
+        trial.method.check_scope(len(case.forgotten))
+    names = _metrics(verify, case)
+    given = {role: role in roles for role in ROLES}
+    column = comparison.sorting(sort, names, given, case.is_class) if sort else None
 
     outputs = [read(model, options) for model in loaded]
     against = [x for x, role in zip(outputs, roles, strict=True) if role == "reference"]
     base = next((x for x, role in zip(outputs, roles, strict=True) if role == "original"), None)
-    names = [name for name, metric in registry.known().items() if not metric.is_costly]
+    revives = any("revival" in registry.known()[name].needs for name in names)
 
-    def row(model: Loaded, own, role: str) -> Row:
+    def measured(model: Loaded, own: Outputs):
         others = [x for x in against if x is not own]
-        return Row(model.name, role, measures(model, own, case, base, others, options.seed, names))
+        more = {"curves": revival(model, case, options)} if revives else {}
+        return measures(model, own, case, base, others, options.seed, names, **more)
 
-    rows = [row(model, own, role) for model, own, role in zip(loaded, outputs, roles, strict=True)]
-    for name, method in chosen.items():
-        wanted = requests.asked(request, first.record, first.folder)[0]
-        tried = []
+    rows = [Row(model.name, role, measured(model, own)) for model, own, role in zip(loaded, outputs, roles, strict=True)]
+    if verify:
+        rows = [replace(row, levels=_levels(verify, case, row.measures, _others(row, rows))) for row in rows]
+    kept = 0
+    for trial in tried:
+        found = []
         for seed in range(options.seed, options.seed + seeds):
-            model = _forgotten(first, method, values[name], wanted, replace(options, seed=seed), checkpoints[0], plain)
-            tried.append(row(model, read(model, options), "unlearned").measures)
-        rows.append(Row(name, "unlearned", _mean(tried)))
+            model, known = trials.run(first, trial, wanted, replace(options, seed=seed), fresh)
+            found.append(measured(model, read(model, options)))
+            kept += known
+        levels = standing.together([_levels(verify, case, one, rows) for one in found]) if verify else {}
+        rows.append(Row(trial.name, "unlearned", comparison.mean(found), levels))
+    rows = comparison.with_distances(sorted(rows, key=lambda row: ROLES.index(row.role)))
+    unsorted = comparison.unsorted(column, rows) if column else ""
     return Report(
         command="compare",
         title=f"Forgetting {requests.in_words(case.request)}",
-        facts={"data": str(first.folder.root), "checkpoints": len(loaded)} | ({"seeds": seeds} if chosen else {}),
-        columns=registry.columns(names, case.is_class),
-        rows=sorted(rows, key=lambda r: ("original", "reference", "unlearned").index(r.role)),
-        notes=[note for model in loaded for note in model.notes],
+        facts={"data": str(first.folder.root), "checkpoints": len(loaded)}
+        | ({"seeds": seeds} if tried else {})
+        | ({"sorted_by": comparison.in_words(column)} if column and not unsorted else {}),
+        columns=comparison.columns(names, rows, case.is_class, sort, all_metrics),
+        rows=ranking.best_first(column, rows) if column else rows,
+        notes=[note for model in loaded for note in model.notes] + _remarks(roles, kept, len(tried) * seeds, unsorted),
     )
 
 
-def _own(method: methods.Method, settings: dict[str, Any]) -> dict[str, Any]:
-    """The settings meant for one method."""
-    own = {k: v for k, v in settings.items() if k in method.settings}
-    prefix = method.name.replace("-", "_") + "."
-    return own | {k.removeprefix(prefix): v for k, v in settings.items() if k.startswith(prefix)}
-
-
-def _check_meant(settings: dict[str, Any], chosen: dict[str, methods.Method]) -> None:
-    """Refuse a setting that none of the chosen methods takes."""
-    known = [own for method in chosen.values() for name in method.settings
-             for own in (name, f"{method.name.replace('-', '_')}.{name}")]  # fmt: skip
-    prefixes = tuple(method.name.replace("-", "_") + "." for method in chosen.values())
-    for name in settings:
-        if name not in known and not name.startswith(prefixes):  # `lau.x` is for lau itself to refuse
-            hint = did_you_mean(name, known) or "`unlearn methods NAME` lists a method's settings."
-            raise UnlearnError(f"no method given with --methods has a setting called '{name}'.", hint)
+def _open(checkpoints, references, judges: bool, plain: Plain, options: Options) -> tuple[Loaded, list[Loaded], list[str]]:
+    """The first checkpoint, and all of them with their roles; for a judgement also the original that lies beside."""
+    first = load(checkpoints[0], plain, options)
+    loaded = [first, *(load(name, plain, options, first) for name in checkpoints[1:])]
+    roles = [_role(model) for model in loaded]
+    if judges and "original" not in roles:
+        unlearned = [model for model, role in zip(loaded, roles, strict=True) if role == "unlearned"]
+        found = next((found for model in unlearned if (found := original_of(model, plain, options))), None)
+        loaded, roles = ([found, *loaded], ["original", *roles]) if found else (loaded, roles)
+    others = [load(name, plain, options, first) for name in references]
+    return first, loaded + others, roles + ["reference"] * len(others)
 
 
 def _role(model: Loaded) -> str:
@@ -124,26 +137,30 @@ def _case(loaded: list[Loaded], roles: list[str], given: Request, carved: float)
     return next(iter(cases.values()))[0]
 
 
-def _forgotten(first, method, values, request: Request, options: Options, name: str, plain: Plain) -> Loaded:
-    """A fresh copy of the checkpoint after a method, in memory alone."""
-    model = load(name, plain, options, first)
-    run, tensors, carved = unlearn(model, method, values, request, options)
-    step = Step(operation="forget", method=method.name, settings=values, selection_fraction=carved, **what_happened(run))
-    checkpoint = replace(model.checkpoint, tensors=tensors, digest=store.digest(tensors))
-    return replace(model, checkpoint=checkpoint, record=model.record.after(step))
+def _metrics(verify: str | None, case: Case) -> list[str]:
+    """All metrics but the costly ones, and of those what the policy asks for."""
+    asked = {limit.metric for limit in policy.limits(verify, case.is_class, 2)} if verify else set()
+    return [name for name, metric in registry.known().items() if not metric.is_costly or name in asked]
 
 
-def _mean(tried: list[dict[str, Measure]]) -> dict[str, Measure]:
-    """Mean over seeds, the sample standard deviation beside it."""
-    if len(tried) == 1:
-        return tried[0]
-    means = {}
-    for name in tried[0]:
-        values = [t[name].value for t in tried]
-        if any(value is None for value in values):
-            means[name] = next(t[name] for t in tried if t[name].value is None)
-            continue
-        mean = sum(values) / len(values)
-        spread = (sum((v - mean) ** 2 for v in values) / (len(values) - 1)) ** 0.5
-        means[name] = Measure(mean, detail={"seeds": len(values), "std": spread})
-    return means
+def _others(row: Row, rows: list[Row]) -> list[Row]:
+    """Those that a row is judged by: no reference judges itself."""
+    return [other for other in rows if other is not row or other.role != "reference"]
+
+
+def _levels(verify: str, case: Case, own: dict, rows: Sequence[Row]) -> dict[str, Standing]:
+    """What the policy says of measures beside the rows of others: the references that judge, and the original."""
+    references = [row.measures for row in rows if row.role == "reference"]
+    original = next((row.measures for row in rows if row.role == "original"), None)
+    judged = verdict.judge(policy.limits(verify, case.is_class, len(references)), own, references, original)
+    return standing.standings(judged.limits)
+
+
+def _remarks(roles: list[str], kept: int, runs: int, unsorted: str) -> list[str]:
+    """What the reader should know of the table."""
+    found = [unsorted] if unsorted else []
+    if kept:
+        found.append(f"{kept} of {runs} runs were kept from before; --fresh runs them again")
+    if "reference" not in roles:
+        found.append("distances to a retrained model need one: --reference FILE")
+    return found

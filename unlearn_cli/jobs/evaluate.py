@@ -63,8 +63,7 @@ def evaluate(
         request: what was to be forgotten, where the checkpoint does not remember it.
     """
     limits = verdict.parse(require)
-    if verify not in (None, *policy.VERIFY):
-        raise UnlearnError(f"--verify {verify} is not known.", f"it is one of {', '.join(policy.VERIFY)}.")
+    policy.check(verify)
     if record is not None:
         from unlearn_cli.jobs import deletion  # `forget` must not wait for it
 

@@ -12,7 +12,7 @@ BAD_TEACHING = "Bad Teaching (Chundawat et al. 2023)"
 
 
 @metric(
-    better="lower", unit="score", most=sqrt(2), needs=("reference",), short="activation distance",
+    better="lower", unit="score", most=sqrt(2), needs=("reference",), short="AD",
     source="TMU; its code compares probabilities, temperature 1",
 )
 def activation_distance(evidence: Evidence) -> Measure:

@@ -8,6 +8,7 @@ follow the spread of their values (`metrics.noise`).
 from collections.abc import Iterable
 from dataclasses import replace
 
+from unlearn_cli.errors import UnlearnError
 from unlearn_cli.metrics.verdict import Requirement, parse_one
 
 LEVELS = ("output", "feature")
@@ -34,6 +35,12 @@ ALIKE = ("membership_auc=reference±0.05",)
 """At the output level with a reference: two-sided, since forgetting too much gives the forget set away as well."""
 AMONG = ("reference_divergence=reference±0.1", "mean_entropy=reference±0.05")
 """At the output level with two references, so that one can be measured against the other."""
+
+
+def check(verify: str | None) -> None:
+    """Refuse a word that --verify does not know; None asks for nothing."""
+    if verify not in (None, *VERIFY):
+        raise UnlearnError(f"--verify {verify} is not known.", f"it is one of {', '.join(VERIFY)}.")
 
 
 def limits(verify: str, is_class: bool, references: int) -> list[Requirement]:

@@ -23,26 +23,53 @@ class Measure:
     detail: dict[str, Scalar | list[Scalar]] = field(default_factory=dict)
     more_than: bool = False
 
+    @property
+    def spread(self) -> float | None:
+        """The standard deviation over seeds, where the value is a mean over seeds."""
+        return self.detail.get("std") if "seeds" in self.detail else None
+
 
 @dataclass(frozen=True)
 class Column:
-    """How a metric is shown: its name as typed, two headings, its unit and which direction is good."""
+    """How a metric is shown: its name as typed, two headings, its unit and which direction is good.
+
+    Args:
+        main: whether a table for people has it; JSON and CSV have every number in any case.
+    """
 
     name: str
     title: str
     short: str
     unit: str = "fraction"
     better: str = "reference"
+    main: bool = True
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What the built-in policy says of one level of a row.
+
+    Args:
+        outcome: "held", "failed", or "not shown": nothing failed, and something could not be judged.
+        held, runs: how many models of the row held, of how many; several where a method ran with several seeds.
+        reason: the first limit that was not kept, and the number that it was not kept by.
+    """
+
+    outcome: str
+    held: int
+    runs: int
+    reason: str = ""
 
 
 @dataclass(frozen=True)
 class Row:
     """The measures of one checkpoint; role is "original", "reference" or "unlearned", or
-    "evaluated" for a model that is only asked about what others forgot."""
+    "evaluated" for a model that is only asked about what others forgot. `levels` is empty where nothing was judged."""
 
     label: str
     role: str
     measures: dict[str, Measure]
+    levels: dict[str, Standing] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -91,11 +118,7 @@ class Report:
             "command": self.command,
             "title": self.title,
             "facts": {name: finite(value) for name, value in self.facts.items()},
-            "rows": [
-                {"label": row.label, "role": row.role} | measures_as_dict(row.measures)
-                for row in self.rows
-                if row is not one
-            ],
+            "rows": [row_as_dict(row) for row in self.rows if row is not one],
             "limits": [{name: finite(value) for name, value in vars(limit).items()} for limit in self.limits],
             "verdict": self.verdict,
             "notes": self.notes,
@@ -103,8 +126,14 @@ class Report:
             "exit_code": self.exit_code,
         }
         if one is not None:
-            document |= {"label": one.label, "role": one.role} | measures_as_dict(one.measures)
+            document |= row_as_dict(one)
         return in_order(document)
+
+
+def row_as_dict(row: Row) -> dict[str, Any]:
+    """A checkpoint: its metrics by name, and what the built-in policy says of it where that was asked."""
+    levels = {"levels": {name: vars(standing) for name, standing in row.levels.items()}} if row.levels else {}
+    return {"label": row.label, "role": row.role} | levels | measures_as_dict(row.measures)
 
 
 def measures_as_dict(measures: dict[str, Measure]) -> dict[str, Any]:

@@ -1,0 +1,108 @@
+"""Trials: methods with their settings, each run on a copy of one checkpoint, in memory alone."""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unlearn_cli import methods
+from unlearn_cli.checkpoints import store
+from unlearn_cli.checkpoints.record import RequestRecord, Source, Step
+from unlearn_cli.data.splits import Request
+from unlearn_cli.engine.run import Options
+from unlearn_cli.errors import UnlearnError, did_you_mean
+from unlearn_cli.jobs import kept
+from unlearn_cli.jobs.forget import SELECTION, unlearn, what_happened
+from unlearn_cli.jobs.loading import Loaded
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A method and all its settings."""
+
+    method: methods.Method
+    values: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        return self.method.name
+
+    def carves(self, instances: bool) -> float:
+        """The share of the test images that this method wants to choose by."""
+        return SELECTION if "selection" in self.method.reads_with(self.values, instances) else 0.0
+
+
+def trials(names: Sequence[str], settings: dict[str, Any]) -> list[Trial]:
+    """The methods named, each with the settings that are meant for it: `name` for all that have it, or `method.name`.
+
+    Raises:
+        UnlearnError: no such method, a setting that none of them has, or a value that is out of range.
+    """
+    chosen = [methods.get(name) for name in dict.fromkeys(names)]
+    _check_meant(settings, chosen)
+    return [Trial(method, method.parse(_own(method, settings))) for method in chosen]
+
+
+def _own(method: methods.Method, settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings meant for one method."""
+    own = {k: v for k, v in settings.items() if k in method.settings}
+    prefix = method.name.replace("-", "_") + "."
+    return own | {k.removeprefix(prefix): v for k, v in settings.items() if k.startswith(prefix)}
+
+
+def _check_meant(settings: dict[str, Any], chosen: Sequence[methods.Method]) -> None:
+    """Refuse a setting that none of the chosen methods takes."""
+    known = [own for method in chosen for name in method.settings
+             for own in (name, f"{method.name.replace('-', '_')}.{name}")]  # fmt: skip
+    prefixes = tuple(method.name.replace("-", "_") + "." for method in chosen)
+    for name in settings:
+        if name not in known and not name.startswith(prefixes):  # `lau.x` is for lau itself to refuse
+            hint = did_you_mean(name, known) or "`unlearn methods NAME` lists a method's settings."
+            raise UnlearnError(f"no method given with --methods has a setting called '{name}'.", hint)
+
+
+def run(
+    first: Loaded, trial: Trial, request: tuple[Request, RequestRecord], options: Options, fresh: bool = False
+) -> tuple[Loaded, bool]:
+    """A copy of a checkpoint after a method, and whether the run was kept from before.
+
+    Args:
+        request: in the folder's own words, and as a record keeps it.
+        fresh: run the method even where its result is kept.
+    """
+    model = replace(first, model=copy.deepcopy(first.model))
+    surroundings = first.run(options)
+    place = kept.place(first, trial.method, trial.values, request[0], SELECTION, surroundings)
+    found = None if fresh else kept.find(place)
+    had = surroundings.ranks.sum_(torch.tensor(int(found is not None), device=surroundings.device))
+    known = had == surroundings.ranks.world  # caches of several hosts may differ, and a method needs every process
+    tensors, step = found if known else _run(model, trial, request, options)
+    after = model.record.after(step)
+    if not known and surroundings.ranks.first:
+        kept.keep(place, tensors, after)
+    surroundings.ranks.wait()
+    model.model.load_state_dict(tensors)
+    name = f"{trial.name} with seed {options.seed}"  # what the progress calls it: there is no such file
+    checkpoint = replace(first.checkpoint, tensors=tensors, digest=store.digest(tensors), path=Path(name))
+    return replace(model, checkpoint=checkpoint, record=after), bool(known)
+
+
+def _run(model: Loaded, trial: Trial, request: tuple[Request, RequestRecord], options: Options) -> tuple[dict[str, Tensor], Step]:
+    try:
+        done, tensors, carved = unlearn(model, trial.method, trial.values, request[0], options)
+    except UnlearnError as error:  # one of several runs: which?
+        raise UnlearnError(f"{trial.name} with seed {options.seed}: {error.problem}", error.hint) from None
+    step = Step(
+        operation="forget",
+        method=trial.name,
+        settings=trial.values,
+        request=request[1],
+        selection_fraction=carved,
+        source=Source(name=model.name, digest=model.checkpoint.digest),
+        **what_happened(done),
+    )
+    return tensors, step
