@@ -161,38 +161,6 @@ def test_it_ends_at_the_accuracy_asked_for(toy):
     assert 0 < known(made) <= 73
 
 
-def test_a_look_at_the_known_ones_first_sees_what_a_look_at_all_sees(toy):
-    loaded = toy.load()
-    run = loaded.run(Options(device="cpu", precision="float32"))
-    forget = split(loaded.folder, Request(("3",))).forget
-    own = torch.zeros(147, 10, dtype=torch.bool)
-    own[:, 3] = True
-    run.inference_batch = 10
-    with run.adopted(loaded.model, loaded.head) as model, torch.no_grad():
-        for allowed in (0, 30, 138):
-            begin = model.head.bias.clone()
-            reached = method.watch(run, model, forget, own, allowed)
-            answers = []
-            for low in (0, 2, 4, 1, 6, 8, 30, 30, 3):  # on the way down some come back
-                model.head.bias[3] = begin[3] - low
-                answers.append(reached())
-                assert answers[-1] == (run.correct(model, forget) <= allowed)
-            assert len(set(answers)) == 2
-            model.head.bias.copy_(begin)
-
-
-def test_a_look_reads_few_images_while_some_are_known(toy):
-    loaded = toy.load()
-    run = loaded.run(Options(device="cpu", precision="float32"))
-    run.inference_batch = 10
-    own = torch.zeros(147, 10, dtype=torch.bool)
-    own[:, 3] = True
-    with run.adopted(loaded.model, loaded.head) as model:
-        reached = method.watch(run, model, split(loaded.folder, Request(("3",))).forget, own, 2)
-        assert [reached() for _ in range(3)] == [False] * 3
-    assert run.images_read == {"forget": 147 + 12 + 12}
-
-
 def test_a_model_that_knows_nothing_of_the_class_is_left_alone(toy):
     toy.checkpoint = toy.checkpoint.with_name("without-3.safetensors")
     made = toy.forget("adv-imp")
