@@ -58,7 +58,7 @@ def fit(
     how = Augmentation(recipe.crop_padding, recipe.flip)
     for epoch in range(first, recipe.epochs):
         model.train()
-        run.passes = epoch
+        run.passes.begun = epoch
         run.progress.start(f"training, epoch {epoch + 1} of {recipe.epochs}", len(split))
         for b in run.batches(split, size=recipe.batch_size, augment=how):
             loss = b.mean(cross_entropy(model(b.x), b.y, recipe.label_smoothing))
