@@ -8,7 +8,6 @@ from unlearn_cli.data.splits import Request, split
 from unlearn_cli.engine.batches import Features
 from unlearn_cli.engine.run import Options, Run
 from unlearn_cli.methods import adv_imp as method
-from unlearn_cli.methods.adv_imp import repeated
 from unlearn_cli.ops.losses import cross_entropy
 
 BRIEF = {"n_adv": 1, "attack_steps": 3, "attack_step": 1.0}
@@ -42,14 +41,6 @@ def parts(monkeypatch):
 
 
 # the adversarial set
-
-
-def test_every_image_is_copied_as_often_as_every_other():
-    draw = torch.Generator().manual_seed(0)
-    assert repeated(7, 3, 100, draw).bincount().tolist() == [3] * 7
-    assert sorted(repeated(7, 3, 17, draw).bincount().tolist()) == [2, 2, 2, 2, 3, 3, 3]
-    few = repeated(7, 3, 4, draw)
-    assert len(few.unique()) == 4
 
 
 def test_targets_are_spread_over_all_classes_but_the_images_own(toy, parts):

@@ -35,6 +35,7 @@ from unlearn_cli.ops.losses import cross_entropy
 from unlearn_cli.ops.modes import train_mode
 from unlearn_cli.ops.relabel import suppressed
 from unlearn_cli.ops.relabel_draws import wrong_labels
+from unlearn_cli.ops.sampling import repeated
 
 
 @method("Adversarial examples and weight importance", paper="Learning to Unlearn, AAAI 2024", scope="class classes instances",
@@ -95,12 +96,6 @@ def adv_imp(
                 return run.stop(f"the forget accuracy reached {stop_accuracy:.4g}, pass {epoch + 1}, step {run.steps}")
     known = still_known(run, model, forget, own)
     run.note(f"the budget of {epochs} passes ended with {known} of {len(forget)} forget images known")
-
-
-def repeated(n: int, each: int, cap: int, noise: torch.Generator) -> Tensor:
-    """(m,) positions below n in random order, m = min(each · n, cap): each as often as every other, or one time more."""
-    count = min(each * n, cap)
-    return torch.cat([torch.randperm(n, generator=noise) for _ in range(-(-count // n))])[:count]
 
 
 def attacked(run: Run, model: nn.Module, split: Split, targets: Tensor, attack: Callable[..., Tensor]) -> Features:
