@@ -95,7 +95,7 @@ def test_two_passes_of_alternating_flips_show_both_sides_even_when_another_pass_
     first = one_pass()
     begun = run.batches(splits.forget, size=40, augment=how)
     parts = [next(begun)]
-    run.passes += 3
+    run.passes.begun += 3
     parts += begun
     second = torch.cat([b.x for b in parts])[torch.cat([b.index for b in parts]).argsort()]
     assert_close(second, first.flip(3))
@@ -187,7 +187,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_step_and_names_the_last_fini
 def test_losses_waiting_for_a_look_are_looked_at_when_the_time_is_taken(new_run):
     run = new_run()
     with pytest.raises(UnlearnError), run.timed():
-        run._losses.append(torch.tensor(math.nan))
+        run._stepper._waiting.append(torch.tensor(math.nan))
 
 
 # passes without gradients

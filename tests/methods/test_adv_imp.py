@@ -8,7 +8,6 @@ from unlearn_cli.data.splits import Request, split
 from unlearn_cli.engine.batches import Features
 from unlearn_cli.engine.run import Options, Run
 from unlearn_cli.methods import adv_imp as method
-from unlearn_cli.methods.adv_imp import repeated
 from unlearn_cli.ops.losses import cross_entropy
 
 BRIEF = {"n_adv": 1, "attack_steps": 3, "attack_step": 1.0}
@@ -42,14 +41,6 @@ def parts(monkeypatch):
 
 
 # the adversarial set
-
-
-def test_every_image_is_copied_as_often_as_every_other():
-    draw = torch.Generator().manual_seed(0)
-    assert repeated(7, 3, 100, draw).bincount().tolist() == [3] * 7
-    assert sorted(repeated(7, 3, 17, draw).bincount().tolist()) == [2, 2, 2, 2, 3, 3, 3]
-    few = repeated(7, 3, 4, draw)
-    assert len(few.unique()) == 4
 
 
 def test_targets_are_spread_over_all_classes_but_the_images_own(toy, parts):
@@ -159,38 +150,6 @@ def test_it_ends_at_the_accuracy_asked_for(toy):
     made = toy.forget("adv-imp", short=False, **BRIEF, stop_accuracy=0.5)
     assert made.run.stopped_by.startswith("the forget accuracy reached 0.5, pass")
     assert 0 < known(made) <= 73
-
-
-def test_a_look_at_the_known_ones_first_sees_what_a_look_at_all_sees(toy):
-    loaded = toy.load()
-    run = loaded.run(Options(device="cpu", precision="float32"))
-    forget = split(loaded.folder, Request(("3",))).forget
-    own = torch.zeros(147, 10, dtype=torch.bool)
-    own[:, 3] = True
-    run.inference_batch = 10
-    with run.adopted(loaded.model, loaded.head) as model, torch.no_grad():
-        for allowed in (0, 30, 138):
-            begin = model.head.bias.clone()
-            reached = method.watch(run, model, forget, own, allowed)
-            answers = []
-            for low in (0, 2, 4, 1, 6, 8, 30, 30, 3):  # on the way down some come back
-                model.head.bias[3] = begin[3] - low
-                answers.append(reached())
-                assert answers[-1] == (run.correct(model, forget) <= allowed)
-            assert len(set(answers)) == 2
-            model.head.bias.copy_(begin)
-
-
-def test_a_look_reads_few_images_while_some_are_known(toy):
-    loaded = toy.load()
-    run = loaded.run(Options(device="cpu", precision="float32"))
-    run.inference_batch = 10
-    own = torch.zeros(147, 10, dtype=torch.bool)
-    own[:, 3] = True
-    with run.adopted(loaded.model, loaded.head) as model:
-        reached = method.watch(run, model, split(loaded.folder, Request(("3",))).forget, own, 2)
-        assert [reached() for _ in range(3)] == [False] * 3
-    assert run.images_read == {"forget": 147 + 12 + 12}
 
 
 def test_a_model_that_knows_nothing_of_the_class_is_left_alone(toy):

@@ -14,7 +14,7 @@ from unlearn_cli.engine.run import Options
 from unlearn_cli.errors import UnlearnError
 from unlearn_cli.jobs.forget import unlearn
 from unlearn_cli.methods import gli as file
-from unlearn_cli.methods.gli import DISTANCES, positions, pushed
+from unlearn_cli.methods.gli import DISTANCES, pushed
 from unlearn_cli.ops.losses import cross_entropy
 
 METHOD = methods.get("gli")
@@ -119,55 +119,6 @@ def test_the_weight_of_the_guide_goes_from_its_start_to_its_end(toy, monkeypatch
     assert_close(torch.tensor(seen).diff(), torch.full((20,), 2.1))
 
 
-# the pairs
-
-
-def drawn(n, m, size, pairing="crop"):
-    return positions(n, m, size, pairing, torch.Generator().manual_seed(0))
-
-
-def test_every_retain_image_is_shown_once_and_the_forget_set_again_and_again():
-    size, times, forget, retain = drawn(150, 1000, 64)
-    assert size == 64
-    assert (len(times), times[0], times[-1]) == (16, 0, 1)
-    assert sorted(retain.tolist()) == list(range(1000))
-    passes = forget.split(150)
-    assert all(sorted(one.tolist()) == list(range(150)) for one in passes[:-1])
-    assert passes[0].tolist() != passes[1].tolist()
-    assert len(forget) == 1000
-
-
-def test_batches_are_cropped_to_a_forget_set_that_is_smaller():
-    size, times, forget, retain = drawn(10, 1000, 64)
-    assert (size, len(times), len(forget), len(retain)) == (10, 16, 160, 160)
-    assert len(set(retain.tolist())) == 160
-    assert all(sorted(one.tolist()) == list(range(10)) for one in forget.split(10))
-
-
-def test_the_official_pairs_leave_out_every_rest():
-    size, times, forget, retain = drawn(1500, 8000, 64, "official")
-    skipped = {t for t in range(125) if t % 24 == 23}  # 1500 = 23 whole batches and 28 images
-    assert times == [t / 124 for t in range(125) if t not in skipped]
-    assert len(retain) == len(forget) == 64 * 120
-    assert all(len(set(one.tolist())) == 23 * 64 for one in forget.split(23 * 64)[:-1])
-    size, times, forget, retain = drawn(128, 1000, 64, "official")  # 1000 = 15 whole batches and 40 images
-    assert times == [t / 15 for t in range(15)]
-
-
-def test_official_pairs_of_too_few_images_are_refused(toy):
-    with pytest.raises(UnlearnError, match="skips every batch"):
-        toy.forget("gli", listed(toy, 10), pairing="official")
-
-
-@pytest.mark.parametrize(("n", "pairing"), [(147, "crop"), (147, "official"), (64, "official"), (9, "crop"), (1, "crop")])
-def test_both_batches_of_a_pair_have_one_size(toy, n, pairing):
-    loaded = toy.load()
-    splits = split(loaded.folder, listed(toy, n), reads=("forget", "retain"))
-    found = list(file.pairs(loaded.run(Options(device="cpu", precision="float32")), splits, 0, 64, pairing))
-    assert all(len(f.x) == len(r.x) == f.size == r.size for _, f, r in found)
-    assert {len(r.x) for _, _, r in found} <= set([64] if pairing == "official" else range(min(n, 64) - 4, min(n, 64) + 1))
-
-
 # the weights
 
 
@@ -239,6 +190,11 @@ def test_each_setting_matters(toy, settings):
     assert not same(made.tensors, plain.tensors)
 
 
+def test_official_pairs_of_too_few_images_are_refused(toy):
+    with pytest.raises(UnlearnError, match="skips every batch"):
+        toy.forget("gli", listed(toy, 10), pairing="official")
+
+
 # the choice
 
 
@@ -249,7 +205,7 @@ def scripted(monkeypatch):
     def give(*scores):
         states, left = [], list(scores)
 
-        def scorer(run, model, splits):
+        def scorer(run, model, splits, purpose):
             def score():
                 states.append({name: t.clone() for name, t in model.state_dict().items()})
                 return left.pop(0)
@@ -290,37 +246,6 @@ def test_a_budget_that_ends_before_says_which_model_was_kept(toy, scripted):
     made = toy.forget("gli", select=True)
     assert "budget of 1 epochs ended" in made.run.notes[-1]
     assert same(made.tensors, states[-1])
-
-
-def scored(toy, request, **weights):
-    """(score, splits that were read) of the shipped model, its head scaled."""
-    loaded = toy.load()
-    run = loaded.run(Options(device="cpu", precision="float32"))
-    with run.adopted(loaded.model, loaded.head) as model:
-        score = file.scorer(run, model, split(loaded.folder, request, ("forget", "selection"), 0.5))
-        first = score()
-        run.images_read.clear()
-        assert score() == first
-        with torch.no_grad():
-            run.split(model)[1].weight.zero_()
-            run.split(model)[1].bias.copy_(torch.arange(10) == 8)
-        return first, score(), run
-
-
-@pytest.mark.parametrize("classes", [True, False])
-def test_the_score_is_one_at_best_and_a_model_that_knows_nothing_has_a_low_one(toy, classes):
-    request = Request(("3",)) if classes else listed(toy, 100)
-    first, blind, run = scored(toy, request)
-    assert 0.8 < first <= 1
-    assert 0.4 < blind < 0.75
-    assert set(run.images_read) == {"forget", "selection"}
-
-
-def test_of_a_class_its_own_selection_images_are_the_unseen_ones(toy):
-    _, _, run = scored(toy, Request(("3",)))
-    images = run.images_read
-    assert images["forget"] == 2 * 18  # as many as the class has selection images, at every look
-    assert images["selection"] == 2 * 179
 
 
 def test_with_one_listed_image_the_accuracy_alone_chooses_and_that_is_said(toy):

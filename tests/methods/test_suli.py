@@ -123,7 +123,7 @@ def test_listed_images_are_driven_from_their_own_labels(toy):
 
 
 def test_the_most_uncertain_images_come_first(toy, monkeypatch):
-    monkeypatch.setattr(suli, "recognised", lambda logits, own: torch.zeros(1))  # stop after the first chunk
+    monkeypatch.setattr(suli, "still_known", lambda *_: 0)  # stop after the first chunk
     request = Request(("3",))
     made = toy.forget("suli", request, precision="float64", lr=0.01, chunk_size=20).tensors
     order = on(toy.load(), request, lambda run, model, s: entropy(run.logits(model, s.forget)).argsort(descending=True))
@@ -222,11 +222,7 @@ def scripted(toy, monkeypatch):
 
     def forget(*counts, passes=1, layers=2, **settings):
         left = list(counts)
-
-        def recognised(logits, own):
-            return torch.arange(len(logits)) < left.pop(0)
-
-        monkeypatch.setattr(suli, "recognised", recognised)
+        monkeypatch.setattr(suli, "still_known", lambda *_: left.pop(0))
         made = toy.forget("suli", passes=passes, layers=layers, lr=1e-2, bn="train", precision="float64", **settings)
         assert not left
         return made

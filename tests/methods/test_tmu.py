@@ -8,10 +8,10 @@ from toys import Toy
 
 from unlearn_cli.checkpoints import store
 from unlearn_cli.data.splits import ALL, Request, split
-from unlearn_cli.engine.batches import Batch
 from unlearn_cli.engine.run import Options, Run
 from unlearn_cli.methods import tmu as module
-from unlearn_cli.methods.tmu import held_out, noisy, predict_easy, references
+from unlearn_cli.methods.tmu import predict_easy
+from unlearn_cli.ops.difficulty import held_out, references
 
 QUICK = {"twin_epochs": 1, "curriculum_epochs": 1, "curriculum_fraction": 0.1, "twin_fraction": 0.1, "classifier_epochs": 20,
          "classifier_batch": 16, "reference_limit": 20, "attack_steps": 1}  # fmt: skip
@@ -84,13 +84,12 @@ def test_held_out_images_are_of_the_forget_sets_classes_and_of_no_split_that_is_
 def test_labels_on_held_out_images_are_the_originals_hits_and_not_the_twins(ready, monkeypatch):
     asked, classifier = [], module.classifier
 
-    def watched(run, x, easy, s):
-        asked.append(easy)
-        return classifier(run, x, easy, s)
+    def watched(run, examples, *more):
+        asked.append(examples.y)
+        return classifier(run, examples, *more)
 
     monkeypatch.setattr(module, "classifier", watched)
-    s = SimpleNamespace(**module.tmu.method.parse(QUICK | {"twin_epochs": 10, "twin_lr": 1e-3, "twin_fraction": 0.2}))
-    twin = module.twin_of(ready.run, ready.model, ready.splits, s)
+    twin = module.twin_of(ready.run, ready.model, ready.splits, 10, 1e-3, 0.2, 64)
     predict_easy(ready.run, ready.model, ready.splits, twin, **QUICK)
     part = held_out(ready.splits)
     original, learned = (ready.run.logits(net, part).argmax(1) == part.y for net in (ready.model, twin))
@@ -99,16 +98,18 @@ def test_labels_on_held_out_images_are_the_originals_hits_and_not_the_twins(read
 
 
 def test_features_of_held_out_images_are_the_twins_and_those_of_forget_images_the_originals(ready, monkeypatch):
-    asked, characteristics = [], module.characteristics
+    asked = []
+    for name in ("distances_of", "attack_loss_of"):
+        plain = getattr(module, name)
 
-    def watched(run, net, part, *more):
-        asked.append((net, part.name))
-        return characteristics(run, net, part, *more)
+        def watched(run, net, part, *more, plain=plain):
+            asked.append((net, part.name))
+            return plain(run, net, part, *more)
 
-    monkeypatch.setattr(module, "characteristics", watched)
+        monkeypatch.setattr(module, name, watched)
     twin = ready.run.newborn(ready.model, "twin")
     predict_easy(ready.run, ready.model, ready.splits, twin, **QUICK)
-    assert asked == [(twin, "selection"), (ready.model, "forget")]
+    assert asked == [(twin, "selection")] * 2 + [(ready.model, "forget")] * 2
 
 
 @pytest.mark.parametrize("whose", ["own", "twin"])
@@ -128,8 +129,7 @@ def test_retain_images_are_seen_by_the_network_that_sees_their_queries_or_always
 
 @pytest.mark.parametrize("held", [True, False])
 def test_the_curriculums_network_learns_from_held_out_images_where_asked(ready, held):
-    s = SimpleNamespace(**module.tmu.method.parse(QUICK | {"curriculum_fraction": 1, "curriculum_held_out": held}))
-    module.curriculum_of(ready.run, ready.model, ready.splits, s)
+    module.curriculum_of(ready.run, ready.model, ready.splits, 1, 1e-4, 1, held, 64)
     read = ready.run.images_read
     assert read["forget"] == 30
     assert read["retain"] == 2 * len(ready.splits.retain), "once to prepare its first layer"
@@ -137,7 +137,7 @@ def test_the_curriculums_network_learns_from_held_out_images_where_asked(ready, 
 
 
 def test_distances_are_to_retain_images_alone_and_to_no_more_than_the_limit(ready):
-    near = references(ready.run, ready.splits, held_out(ready.splits), 7)
+    near = references(ready.splits, held_out(ready.splits), 7, ready.run.noise)
     assert not torch.isin(near.index, ready.splits.forget.index).any()
     assert torch.isin(near.index, ready.splits.retain.index).all()
     assert near.y.bincount(minlength=10).tolist() == [7] * 10
@@ -150,9 +150,9 @@ def test_distances_are_to_retain_images_alone_and_to_no_more_than_the_limit(read
 def test_the_classifier_sees_the_features_that_were_asked_for_in_the_unit_interval(ready, monkeypatch, features, df, columns):
     asked, classifier = [], module.classifier
 
-    def watched(run, x, easy, s):
-        asked.append(x)
-        return classifier(run, x, easy, s)
+    def watched(run, examples, *more):
+        asked.append(examples.x)
+        return classifier(run, examples, *more)
 
     monkeypatch.setattr(module, "classifier", watched)
     easy = predict_easy(ready.run, ready.model, ready.splits, **QUICK, features=features, df=df)
@@ -169,27 +169,6 @@ def test_a_prediction_leaves_the_model_as_it_is_and_is_the_methods_own(ready, we
     made = weak.forget("tmu", some(weak), **QUICK)
     assert f"predicted: {int(easy.sum())} easy images" in made.run.notes[-1]
     assert "the classifier gets" in made.run.notes[-2]
-
-
-def test_the_classifier_learns_what_its_features_say(ready):
-    x = torch.rand(200, 1, generator=torch.Generator().manual_seed(0))
-    easy = x[:, 0] < 0.7
-    s = SimpleNamespace(**module.tmu.method.parse({"classifier_batch": 20}))
-    said = module.classifier(ready.run, x, easy, s)(x).squeeze(1) >= 0
-    s.classifier_epochs = 0
-    unlearned = module.classifier(ready.run, x, easy, s)(x).squeeze(1) >= 0
-    assert (said == easy).float().mean() > 0.95
-    assert (unlearned == easy).float().mean() < 0.9
-
-
-def test_balance_finds_more_of_the_rare_kind(ready):
-    x = torch.rand(400, 1, generator=torch.Generator().manual_seed(0))
-    easy = torch.rand(400, generator=torch.Generator().manual_seed(1)) > 0.3 * x[:, 0]  # at most 30 % hard anywhere
-    found = {}
-    for balance in (False, True):
-        s = SimpleNamespace(**module.tmu.method.parse({"classifier_batch": 50, "balance": balance}))
-        found[balance] = int((module.classifier(ready.run, x, easy, s)(x) < 0).sum())
-    assert found[False] < 40 < found[True]
 
 
 def test_a_handful_of_images_is_scaled_by_the_held_out_ones(ready, monkeypatch):
@@ -276,19 +255,6 @@ def test_hard_images_have_one_wrong_label_and_all_others_their_own(toy, decided,
     assert torch.equal(wrong, rows[:, 3] == module.HARD)
     first, second = (part[part[:, 0].argsort()] for part in rows.chunk(2))
     assert torch.equal(first, second), "drawn once"
-
-
-def test_noise_is_fresh_in_pixels_and_on_the_chosen_images_alone(ready):
-    run = ready.run
-    run.pixels.std.fill_(0.5)
-    x = torch.zeros(4, 1, 50, 50)
-    b = Batch(x, torch.zeros(4), None, torch.arange(4), 4, slice(0, 4))
-    chosen = torch.tensor([True, False, True, False])
-    first, second = noisy(run, b, chosen, 3 / 255), noisy(run, b, chosen, 3 / 255)
-    assert not first[~chosen].any()
-    assert not torch.equal(first[0], second[0])
-    assert abs(first[chosen].std() * 0.5 * 255 - 3) < 0.15
-    assert not noisy(run, b, chosen, 0.0).any()
 
 
 def test_each_setting_of_unlearning_matters(toy, decided):

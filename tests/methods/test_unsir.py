@@ -214,14 +214,6 @@ def test_without_one_all_of_the_model_learns_at_the_heads_rate(toy, rates):
     assert [p.shape for p in groups[0][0].groups[1][0]] == [named["head.weight"].shape, named["head.bias"].shape]
 
 
-def test_a_subset_holds_at_most_so_many_of_each_label_first_or_drawn():
-    y = torch.tensor([2, 0, 0, 2, 1, 0, 2, 2])
-    assert file.some_of_each(y, 2, None).tolist() == [0, 1, 2, 3, 4]
-    drawn = {tuple(file.some_of_each(y, 2, torch.Generator().manual_seed(s)).tolist()) for s in range(20)}
-    assert len(drawn) > 5
-    assert all(torch.bincount(y[list(chosen)]).tolist() == [2, 1, 2] for chosen in drawn)
-
-
 @pytest.mark.parametrize(
     "settings",
     [

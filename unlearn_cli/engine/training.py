@@ -1,4 +1,4 @@
-"""Training from a recipe: what `unlearn train` and every method that retrains run."""
+"""Training: from a recipe, as `unlearn train` and every method that retrains do it, or plainly, as phases of methods do."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,10 +9,12 @@ from torch import Tensor, nn
 from unlearn_cli import models
 from unlearn_cli.data.splits import Split
 from unlearn_cli.engine.batches import Augmentation
-from unlearn_cli.engine.optim import SGD, Group
+from unlearn_cli.engine.loader import Source
+from unlearn_cli.engine.optim import SGD, Group, Optimizer
 from unlearn_cli.engine.run import Run
 from unlearn_cli.models.recipes import Recipe
 from unlearn_cli.ops.losses import cross_entropy
+from unlearn_cli.ops.modes import train_mode
 
 
 @dataclass
@@ -58,7 +60,7 @@ def fit(
     how = Augmentation(recipe.crop_padding, recipe.flip)
     for epoch in range(first, recipe.epochs):
         model.train()
-        run.passes = epoch
+        run.passes.begun = epoch
         run.progress.start(f"training, epoch {epoch + 1} of {recipe.epochs}", len(split))
         for b in run.batches(split, size=recipe.batch_size, augment=how):
             loss = b.mean(cross_entropy(model(b.x), b.y, recipe.label_smoothing))
@@ -92,6 +94,14 @@ def _average(model: nn.Module, slow: dict[str, Tensor], kept: float) -> None:
     slows, fasts = [s for s, _ in pairs], [f for _, f in pairs]
     torch._foreach_lerp_(slows, fasts, 1 - kept)
     torch._foreach_copy_(fasts, slows)
+
+
+def train(run: Run, model: nn.Module, opt: Optimizer, parts: list[Source], phase: str, epochs: int, size: int, bn: str) -> None:
+    """Some epochs of plain cross-entropy on several sources as one shuffled data set; `bn` as for `train_mode`."""
+    for _ in run.epochs(epochs, phase, sum(map(len, parts))):
+        train_mode(model, bn)
+        for b in run.batches(parts, size=size):
+            run.step(b.mean(cross_entropy(model(b.x), b.y)), opt)
 
 
 def prepare(run: Run, model: nn.Module, split: Split, count: int = 5000) -> None:

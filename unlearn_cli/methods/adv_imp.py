@@ -27,13 +27,15 @@ from torch import Tensor, nn
 from unlearn_cli.data.splits import Split, Splits
 from unlearn_cli.engine.batches import Batch, Features
 from unlearn_cli.engine.run import Run
+from unlearn_cli.engine.stopping import still_known, watch
 from unlearn_cli.methods import BatchNorm, method, setting
 from unlearn_cli.ops.attacks import targeted_pgd
 from unlearn_cli.ops.importance import output_importance, pull, unimportance
 from unlearn_cli.ops.losses import cross_entropy
 from unlearn_cli.ops.modes import train_mode
-from unlearn_cli.ops.relabel import recognised, suppressed
+from unlearn_cli.ops.relabel import suppressed
 from unlearn_cli.ops.relabel_draws import wrong_labels
+from unlearn_cli.ops.sampling import repeated
 
 
 @method("Adversarial examples and weight importance", paper="Learning to Unlearn, AAAI 2024", scope="class classes instances",
@@ -57,7 +59,7 @@ def adv_imp(
     bn: BatchNorm = "eval",
 ) -> None:  # fmt: skip
     forget = splits.forget
-    own = suppressed(forget.y, splits.classes, splits.forgotten)
+    own = suppressed(forget.y.to(run.device), splits.classes, splits.forgotten)
     reached = watch(run, model, forget, own, int(stop_accuracy * len(forget) + 1e-9))
     if reached():
         return run.stop("nothing to forget: the forget accuracy is that asked for")
@@ -92,34 +94,8 @@ def adv_imp(
             run.step(loss + lam * pull(weights, start, hold) / run.ranks.world, opt)
             if reached():
                 return run.stop(f"the forget accuracy reached {stop_accuracy:.4g}, pass {epoch + 1}, step {run.steps}")
-    known = int(recognised(run.logits(model, forget, "checking").cpu(), own).sum())
+    known = still_known(run, model, forget, own)
     run.note(f"the budget of {epochs} passes ended with {known} of {len(forget)} forget images known")
-
-
-def watch(run: Run, model: nn.Module, forget: Split, own: Tensor, allowed: int) -> Callable[[], bool]:
-    """A function that tells whether at most `allowed` images are still given one of their `own` classes, (n, C) bool."""
-    everything = suspects = torch.arange(len(forget))
-
-    def known(positions: Tensor) -> Tensor:
-        logits = run.logits(model, forget.subset(positions), "checking").cpu()
-        return positions[recognised(logits, own[positions])]
-
-    def reached() -> bool:
-        nonlocal suspects
-        still = known(suspects)
-        if len(still) <= allowed and len(suspects) < len(everything):
-            still = known(everything)
-        done = len(still) <= allowed
-        suspects = everything if done else still[: allowed + run.inference_batch]
-        return done
-
-    return reached
-
-
-def repeated(n: int, each: int, cap: int, noise: torch.Generator) -> Tensor:
-    """(m,) positions below n in random order, m = min(each · n, cap): each as often as every other, or one time more."""
-    count = min(each * n, cap)
-    return torch.cat([torch.randperm(n, generator=noise) for _ in range(-(-count // n))])[:count]
 
 
 def attacked(run: Run, model: nn.Module, split: Split, targets: Tensor, attack: Callable[..., Tensor]) -> Features:

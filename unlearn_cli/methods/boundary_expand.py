@@ -19,10 +19,11 @@ from torch import nn
 
 from unlearn_cli.data.splits import Splits
 from unlearn_cli.engine.run import Run
+from unlearn_cli.engine.stopping import until_forgotten
 from unlearn_cli.methods import BatchNorm, method, setting
 from unlearn_cli.ops.losses import cross_entropy
 from unlearn_cli.ops.modes import train_mode
-from unlearn_cli.ops.relabel import recognised, suppressed
+from unlearn_cli.ops.relabel import suppressed
 
 
 @method("Boundary Expanding", paper="Boundary Unlearning, CVPR 2023", scope="class classes", reads="forget")
@@ -44,17 +45,11 @@ def boundary_expand(
     opt = run.optimizer([*body, *wide.parameters()], "sgd", lr=lr, momentum=momentum, weight_decay=weight_decay)
 
     train_mode(model, bn)
-    for epoch in run.epochs(epochs, "into the shadow class", forget):
-        for b in run.batches(forget, torch.full((len(forget),), head.out_features, device=run.device), size=batch_size):
+    shadow = torch.full((len(forget),), head.out_features, device=run.device)
+    for _ in until_forgotten(run, model, forget, epochs, "into the shadow class", stop_accuracy, own):
+        for b in run.batches(forget, shadow, size=batch_size):
             run.step(b.mean(cross_entropy(wide(backbone(b.x)), b.extra)), opt)
         prune_(head, wide)  # every epoch, so that whoever looks sees the model as it would end
-        if stop_accuracy is None:
-            continue
-        known = int(recognised(run.logits(model, forget, "checking"), own).sum())
-        if known / len(forget) <= stop_accuracy:
-            return run.stop(f"the forget accuracy reached {stop_accuracy:.4g}, epoch {epoch + 1}")
-    if stop_accuracy is not None:
-        run.note(f"the budget of {epochs} epochs ended with {known} of {len(forget)} forget images known")
 
 
 @torch.no_grad()

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from unlearn_cli.data.splits import Splits
 from unlearn_cli.engine.run import Run
+from unlearn_cli.engine.stopping import until_forgotten
 from unlearn_cli.methods import BatchNorm, method, setting
 from unlearn_cli.ops.attacks import fgsm, pgd
 from unlearn_cli.ops.losses import cross_entropy
@@ -58,16 +59,9 @@ def boundary_shrink(
 
     opt = run.optimizer(model, "sgd", lr=lr, momentum=momentum, weight_decay=weight_decay)
     train_mode(model, bn)
-    for epoch in run.epochs(epochs, "nearest classes", forget):
+    for _ in until_forgotten(run, model, forget, epochs, "nearest classes", stop_accuracy, own):
         for b in run.batches(forget, near, size=batch_size):
             run.step(b.mean(weight[b.index] * cross_entropy(model(b.x), b.extra)), opt)
-        if stop_accuracy is None:
-            continue
-        known = int(recognised(run.logits(model, forget, "checking"), own).sum())
-        if known / len(forget) <= stop_accuracy:
-            return run.stop(f"the forget accuracy reached {stop_accuracy:.4g}, epoch {epoch + 1}")
-    if stop_accuracy is not None:
-        run.note(f"the budget of {epochs} epochs ended with {known} of {len(forget)} forget images known")
 
 
 def nearest(attacked: Tensor, own: Tensor, on_fail: str) -> Tensor:

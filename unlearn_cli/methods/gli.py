@@ -19,7 +19,7 @@ pair of unequal batches). Its authors do not test it on classes, and nothing in 
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Annotated, Literal
 
 import torch
@@ -27,15 +27,15 @@ from torch import Tensor, nn
 from torch.linalg import vector_norm
 from torch.nn.functional import cosine_similarity
 
-from unlearn_cli.data.splits import Split, Splits
-from unlearn_cli.engine.batches import Batch, seeded
+from unlearn_cli.data.splits import Splits
+from unlearn_cli.engine.batches import seeded
 from unlearn_cli.engine.run import Run
-from unlearn_cli.errors import UnlearnError
+from unlearn_cli.engine.selection import scorer
 from unlearn_cli.methods import BatchNorm, method, setting
 from unlearn_cli.ops.losses import cross_entropy
 from unlearn_cli.ops.modes import train_mode
 from unlearn_cli.ops.noise import at_rest
-from unlearn_cli.ops.scores import final_score, forgetting_score
+from unlearn_cli.ops.pairing import pairs
 
 DISTANCES = {
     "mse": lambda a, b: (a - b).square().mean(1),
@@ -65,11 +65,12 @@ def gli(
     bn: BatchNorm = "eval",
 ) -> None:  # fmt: skip
     function, opt = run.pixels.into(model), run.optimizer(model, "sgd", lr=lr)
-    score = scorer(run, model, splits) if select else None
+    score = scorer(run, model, splits, "gli") if select else None
     done, best, kept, at = 0, -math.inf, None, 0
 
     for epoch in run.epochs(epochs, "guided training", 2 * len(splits.retain)):
-        for part, f, r in pairs(run, splits, epoch, batch_size, pairing):
+        draw = seeded(run.seed, "gli", "pairs", epoch)
+        for part, f, r in pairs(run, splits.forget, splits.retain, batch_size, pairing, draw):
             with at_rest(model):
                 w = w_start + (w_end - w_start) * part
                 x = pushed(function, run.pixels.of(r.x), r.y, model(f.x), w, eta, steps, distance)
@@ -107,60 +108,3 @@ def pushed(
         (ascent,) = torch.autograd.grad(rise.sum(), delta)
         delta = delta.detach() + eta * ascent.sign()
     return (x + delta).clamp(0, 1)
-
-
-def pairs(run: Run, splits: Splits, epoch: int, size: int, pairing: str) -> Iterator[tuple[float, Batch, Batch]]:
-    """(how far the epoch is, from 0 to 1; forget batch; retain batch of the same size), once over the retain set."""
-    draw = seeded(run.seed, "gli", "pairs", epoch)
-    size, times, f, r = positions(len(splits.forget), len(splits.retain), size, pairing, draw)
-    forget = run.batches(splits.forget.subset(f), size=size, shuffle=False)
-    yield from zip(times, forget, run.batches(splits.retain.subset(r), size=size), strict=True)
-
-
-def positions(n: int, m: int, size: int, pairing: str, draw: torch.Generator) -> tuple[int, list[float], Tensor, Tensor]:
-    """What to read of n forget and m retain images: size of the batches, how far each is, (k,) positions in either set.
-
-    The order of the forget set is drawn anew for each of its passes. `crop` shrinks all batches to the forget set if that is
-    smaller; `official` leaves out each pair of which one batch is the short rest of a pass.
-    """
-    total, retain = -(-m // size), torch.randperm(m, generator=draw)
-    if pairing == "crop":
-        retain = retain[: total * min(size, n)]
-        size, usable = min(size, n), n
-        numbers = list(range(-(-len(retain) // size)))
-        total = len(numbers)
-    else:
-        whole, cycle, usable = n // size, -(-n // size), n // size * size
-        numbers = [t for t in range(m // size) if t % cycle < whole]
-        if not numbers:
-            raise UnlearnError(f"pairing=official skips every batch: there is no whole one of {size}.", "pass pairing=crop.")
-        retain = retain[: m // size * size].view(-1, size)[numbers].flatten()
-    passes = -(-len(retain) // usable)
-    forget = torch.cat([torch.randperm(n, generator=draw)[:usable] for _ in range(passes)])[: len(retain)]
-    return size, [t / max(total - 1, 1) for t in numbers], forget, retain
-
-
-def scorer(run: Run, model: nn.Module, splits: Splits) -> Callable[[], float]:
-    """The final score of the model as it is now, on the selection set; every call on the same images and splits."""
-    draw, held = seeded(run.seed, "gli", "selection"), splits.selection
-    if splits.forgotten:
-        apart = torch.isin(held.y, torch.tensor(splits.forgotten))
-    else:
-        apart = torch.randperm(len(held), generator=draw) < len(held) // 2
-    kept, unseen = held.subset(~apart), held.subset(apart)
-    n = min(len(unseen), len(splits.forget))
-    sides = [part.subset(torch.randperm(len(part), generator=draw)[:n].sort().values) for part in (splits.forget, unseen)]
-    if n < 2:
-        run.note("too few images to tell forgotten from unseen ones: the accuracy alone chose the model")
-
-    def losses(part: Split) -> Tensor:
-        return cross_entropy(run.logits(model, part, "scoring"), part.y.to(run.device))
-
-    def score() -> float:
-        accuracy = run.correct(model, kept) / len(kept) if len(kept) else 0.0
-        if n < 2:
-            return accuracy
-        found = forgetting_score(*map(losses, sides), seeded(run.seed, "gli", "splits"))
-        return final_score(accuracy, 0.5 if found is None else found)
-
-    return score

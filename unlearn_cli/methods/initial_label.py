@@ -19,6 +19,7 @@ from torch import nn
 
 from unlearn_cli.data.splits import Splits
 from unlearn_cli.engine.run import Run
+from unlearn_cli.engine.stopping import until_forgotten
 from unlearn_cli.methods import BatchNorm, method, setting
 from unlearn_cli.ops.losses import cross_entropy, kl
 from unlearn_cli.ops.modes import train_mode
@@ -51,11 +52,7 @@ def initial_label(
 
     target, loss = (said.softmax(1), lambda logits, goal: kl(goal, logits)) if soft else (labels, cross_entropy)
     opt = run.optimizer(model, optimizer, lr=lr, **({"momentum": momentum} if optimizer == "sgd" else {}))
-    for epoch in run.epochs(epochs, "initial labels", forget):
+    for _ in until_forgotten(run, model, forget, epochs, "initial labels", stop_accuracy):
         train_mode(model, bn)
         for b in run.batches(forget, target, size=batch_size):
             run.step(b.mean(loss(model(b.x), b.extra)), opt)
-        known = run.correct(model, forget)
-        if known / len(forget) <= stop_accuracy:
-            return run.stop(f"the forget accuracy reached {stop_accuracy:.4g}, epoch {epoch + 1}")
-    run.note(f"the budget of {epochs} epochs ended with {known} forget images given their label")

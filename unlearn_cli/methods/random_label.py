@@ -15,6 +15,7 @@ from torch import nn
 
 from unlearn_cli.data.splits import Splits
 from unlearn_cli.engine.run import Run
+from unlearn_cli.engine.stopping import until_forgotten
 from unlearn_cli.methods import BatchNorm, method, setting
 from unlearn_cli.ops.losses import cross_entropy
 from unlearn_cli.ops.modes import train_mode
@@ -36,8 +37,9 @@ def random_label(
     bn: BatchNorm = "eval",
 ) -> None:  # fmt: skip
     forget, wrong = splits.forget, None
+    shown = len(forget) + (len(splits.retain) if with_retain else 0)
     opt = run.optimizer(model, optimizer, lr=lr, **({"momentum": momentum} if optimizer == "sgd" else {}))
-    for epoch in run.epochs(epochs, "random labels", len(forget) + (len(splits.retain) if with_retain else 0)):
+    for _ in until_forgotten(run, model, forget, epochs, "random labels", stop_accuracy, images=shown):
         if wrong is None or resample:
             wrong = wrong_labels(forget.y, splits.classes, splits.forgotten, run.noise).to(run.device)
         train_mode(model, bn)
@@ -46,7 +48,3 @@ def random_label(
                 run.step(b.mean(cross_entropy(model(b.x), b.y)), opt)
         for b in run.batches(forget, wrong, size=batch_size):
             run.step(b.mean(cross_entropy(model(b.x), b.extra)), opt)
-        known = run.correct(model, forget)
-        if known / len(forget) <= stop_accuracy:
-            return run.stop(f"the forget accuracy reached {stop_accuracy:.4g}, epoch {epoch + 1}")
-    run.note(f"the budget of {epochs} epochs ended with {known} forget images given their label")

@@ -20,10 +20,11 @@ from torch import nn
 
 from unlearn_cli.data.splits import Splits
 from unlearn_cli.engine.run import Run
+from unlearn_cli.engine.stopping import unseen_accuracy, until_forgotten
 from unlearn_cli.methods import BatchNorm, method, setting
 from unlearn_cli.ops.losses import kl
 from unlearn_cli.ops.modes import train_mode
-from unlearn_cli.ops.relabel import recognised, suppressed, without
+from unlearn_cli.ops.relabel import suppressed, without
 
 
 @method("Self-Unlearning", paper="SULI, 2025", scope="class classes instances", reads="forget", instances_read="selection")
@@ -47,7 +48,7 @@ def su(
     lr = lr or (6e-5 if listed else 1e-4)
     temperature = temperature or (1.0 if listed else 4.0)
     if stop_accuracy is None:
-        stop_accuracy = run.correct(model, splits.selection) / len(splits.selection) if listed else 0.0
+        stop_accuracy = unseen_accuracy(run, model, splits)
     logits, y = run.logits(model, forget, "the original's answers"), forget.y.to(run.device)
     own = suppressed(y, splits.classes, splits.forgotten)
     lost = own if spa_label == "true" else suppressed(logits.argmax(1), splits.classes, splits.forgotten)
@@ -55,10 +56,6 @@ def su(
 
     opt = run.optimizer(model, "adam", lr=lr, weight_decay=weight_decay)
     train_mode(model, bn)
-    for epoch in run.epochs(epochs, "self-unlearning", forget):
+    for _ in until_forgotten(run, model, forget, epochs, "self-unlearning", stop_accuracy, own):
         for b in run.batches(forget, target, size=batch_size):
             run.step(b.mean(kl(b.extra, model(b.x), temperature)), opt)
-        known = int(recognised(run.logits(model, forget, "checking"), own).sum())
-        if known / len(forget) <= stop_accuracy:
-            return run.stop(f"the forget accuracy reached {stop_accuracy:.4g}, epoch {epoch + 1}")
-    run.note(f"the budget of {epochs} epochs ended with {known} of {len(forget)} forget images known")

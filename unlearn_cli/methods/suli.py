@@ -27,11 +27,12 @@ from torch import Tensor, nn
 
 from unlearn_cli.data.splits import Splits
 from unlearn_cli.engine.run import Run
+from unlearn_cli.engine.stopping import still_known, unseen_accuracy
 from unlearn_cli.errors import UnlearnError
 from unlearn_cli.methods import BatchNorm, method, setting
 from unlearn_cli.ops.losses import entropy, kl
 from unlearn_cli.ops.modes import train_mode
-from unlearn_cli.ops.relabel import recognised, suppressed, without
+from unlearn_cli.ops.relabel import suppressed, without
 
 
 @method("Self-Unlearning with Layered Iteration", paper="SULI, 2025", scope="class classes instances", reads="forget",
@@ -62,7 +63,7 @@ def suli(
     lr = lr or (8e-5 if listed else 1e-4)
     rollback = not listed if rollback is None else rollback
     if stop_accuracy is None:
-        stop_accuracy = run.correct(model, splits.selection) / len(splits.selection) if listed else 0.0
+        stop_accuracy = unseen_accuracy(run, model, splits)
     own = suppressed(forget.y.to(run.device), splits.classes, splits.forgotten)
 
     def target_of(logits: Tensor, y: Tensor) -> Tensor:
@@ -87,7 +88,7 @@ def suli(
                     run.step(b.mean(kl(target, logits, temperature)), opt)
             if i % check_every and i < len(chunks):
                 continue
-            now = int(recognised(run.logits(model, forget, "checking"), own).sum())
+            now = still_known(run, model, forget, own)
             if saved is not None and now > known:
                 model.load_state_dict(saved)
                 continue

@@ -25,17 +25,17 @@ from typing import Annotated, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits
 
 from unlearn_cli.data.splits import Split, Splits
-from unlearn_cli.engine.batches import Batch, Features, seeded
+from unlearn_cli.engine.batches import Features, seeded
 from unlearn_cli.engine.run import Run
-from unlearn_cli.engine.training import prepare
+from unlearn_cli.engine.training import prepare, train
 from unlearn_cli.methods import BatchNorm, method, setting
-from unlearn_cli.ops.attacks import pgd
-from unlearn_cli.ops.difficulty import attack_loss, dense, easiest, nearest_distances, side_weights, unit_scaled
+from unlearn_cli.ops.classifier import classifier
+from unlearn_cli.ops.difficulty import attack_loss_of, distances_of, easiest, held_out, loss_of, references, unit_scaled
 from unlearn_cli.ops.losses import cross_entropy
 from unlearn_cli.ops.modes import train_mode
+from unlearn_cli.ops.noise import noisy
 from unlearn_cli.ops.relabel_draws import wrong_labels
 
 FEW = 5
@@ -79,9 +79,9 @@ def tmu(
     batch_size: Annotated[int, setting("images per step, of b apart", ge=1)] = 64,
     bn: BatchNorm = "train",
 ) -> None:  # fmt: skip
-    given = {name: value for name, value in locals().items() if name not in ("run", "model", "splits")}
-    twin = twin_of(run, model, splits, SimpleNamespace(**given)) if start == "twin" else None
-    easy = predict_easy(run, model, splits, twin, **given)
+    settings = {name: value for name, value in locals().items() if name not in ("run", "model", "splits")}
+    twin = twin_of(run, model, splits, twin_epochs, twin_lr, twin_fraction, batch_size) if start == "twin" else None
+    easy = predict_easy(run, model, splits, twin, **settings)
     if twin is not None:
         model.load_state_dict(twin.state_dict())
 
@@ -103,47 +103,6 @@ def tmu(
             run.step(b.mean(loss), opt)
 
 
-def noisy(run: Run, b: Batch, chosen: Tensor, std: float) -> Tensor:
-    """The batch's images, the chosen ones (n,) with fresh Gaussian noise; std in [0, 1] pixels."""
-    return b.x + run.gaussian(b) * (std / run.pixels.std) * chosen.view(-1, 1, 1, 1)
-
-
-def held_out(splits: Splits) -> Split:
-    """A_c: the selection set's images of the forget set's classes; all of the selection set where there is none."""
-    same = torch.isin(splits.selection.y, splits.forget.y)
-    return splits.selection.subset(same) if same.any() else splits.selection
-
-
-def trained(run: Run, net: nn.Module, parts: list[Split], phase: str, epochs: int, lr: float, size: int) -> nn.Module:
-    """A network after some epochs of Adam on several splits together; in eval mode."""
-    opt = run.optimizer(net, "adam", lr=lr)
-    train_mode(net, "train")
-    for _ in run.epochs(epochs, phase, sum(map(len, parts))):
-        for b in run.batches(parts, size=size):
-            run.step(b.mean(cross_entropy(net(b.x), b.y)), opt)
-    return net.eval()
-
-
-def twin_of(run: Run, model: nn.Module, splits: Splits, s: SimpleNamespace) -> nn.Module:
-    """M_t: the original after it saw the held-out images too, to which it is what the original is to the forget set."""
-    twin = run.newborn(model, "twin")
-    twin.load_state_dict(model.state_dict())
-    for mine, theirs in zip(twin.parameters(), model.parameters(), strict=True):
-        mine.requires_grad_(theirs.requires_grad)
-    parts = [splits.forget, run.sample(splits.retain, s.twin_fraction), held_out(splits)]
-    return trained(run, twin, parts, "twin", s.twin_epochs, s.twin_lr, s.batch_size)
-
-
-def curriculum_of(run: Run, model: nn.Module, splits: Splits, s: SimpleNamespace) -> nn.Module:
-    """M_r: a new network that has barely begun to learn, so that its loss says how soon an image is learned."""
-    net, some = run.newborn(model, "curriculum"), run.sample(splits.retain, s.curriculum_fraction)
-    prepare(run, net, some)
-    for name, p in net.named_parameters():
-        p.requires_grad_(name not in run.recipe.frozen)
-    parts = [some, splits.forget, held_out(splits)] if s.curriculum_held_out else [some, splits.forget]
-    return trained(run, net, parts, "curriculum", s.curriculum_epochs, s.curriculum_lr, s.batch_size)
-
-
 def predict_easy(run: Run, model: nn.Module, splits: Splits, twin: nn.Module | None = None, **settings) -> Tensor:
     """(n,) bool on the CPU: the forget images that a retrained model is thought to get right. The model stays as it is.
 
@@ -159,22 +118,41 @@ def predict_easy(run: Run, model: nn.Module, splits: Splits, twin: nn.Module | N
     if not torch.isin(others.y, forget.y).all():
         run.note(f"no held-out image has a class of the forget set: all {len(others)} of the selection set stand in")
     needed = "df_af_cf" if s.features == "all" else s.features
-    mixed = bool(known.any() and not known.all())
-    curriculum = curriculum_of(run, model, splits, s) if "cf" in needed or not mixed else None
-
-    if not mixed:
+    solvable = bool(known.any() and not known.all())
+    curriculum = None
+    if "cf" in needed or not solvable:
+        curriculum = curriculum_of(run, model, splits, s.curriculum_epochs, s.curriculum_lr, s.curriculum_fraction,
+                                   s.curriculum_held_out, s.batch_size)  # fmt: skip
+    if not solvable:
         share = (int(known.sum()) + 1) / (len(known) + 2)
         run.note(f"all {len(known)} held-out images are {'easy' if known.all() else 'hard'}, which teaches nothing: "
                  f"the forget images with the {1 - share:.0%} largest losses in the curriculum count as hard")  # fmt: skip
         return easiest(loss_of(run, curriculum, forget), share).cpu()
 
-    twin = twin_of(run, model, splits, s) if twin is None else twin
-    near = references(run, splits, others, s.reference_limit)
-    theirs = characteristics(run, twin, others, near, twin, curriculum, needed, s)
-    ours = characteristics(run, model, forget, near, twin if s.df_references == "twin" else model, curriculum, needed, s)
+    if twin is None:
+        twin = twin_of(run, model, splits, s.twin_epochs, s.twin_lr, s.twin_fraction, s.batch_size)
+    near = references(splits, others, s.reference_limit, run.noise)
+
+    def characteristics(net: nn.Module, part: Split, near_net: nn.Module) -> Tensor:
+        """(n, d) DF, AF and CF, as many as are needed."""
+        found = []
+        if "df" in needed:
+            distances = distances_of(run, net, part, near_net, near, s.nearest)
+            found.append(distances.mean(1, keepdim=True) if s.df == "mean" else distances)
+        if "af" in needed:
+            found.append(attack_loss_of(run, net, part, s.attack_radius, s.attack_steps)[:, None])
+        if "cf" in needed:
+            found.append(loss_of(run, curriculum, part)[:, None])
+        return torch.cat(found, 1)
+
+    theirs = characteristics(twin, others, twin)
+    ours = characteristics(model, forget, twin if s.df_references == "twin" else model)
     by_held_out = s.scaling == "held_out" or len(ours) < FEW
     ours, theirs = unit_scaled(ours, theirs if by_held_out else ours), unit_scaled(theirs, theirs)
-    b = classifier(run, theirs, known, s)
+
+    # b learns on A_c what it is then asked on D_f
+    b = classifier(run, Features(theirs, known, "held-out"), s.classifier_width, s.classifier_optimizer, s.classifier_lr,
+                   s.classifier_epochs, s.classifier_batch, s.balance, seeded(run.seed, "easy or hard"))  # fmt: skip
     with torch.no_grad():
         said, easy = (b(x).squeeze(1).sigmoid() >= s.threshold for x in (theirs, ours))
     right = [int((said == known)[kind].sum()) for kind in (known, ~known)]
@@ -183,50 +161,24 @@ def predict_easy(run: Run, model: nn.Module, splits: Splits, twin: nn.Module | N
     return easy.cpu()
 
 
-def references(run: Run, splits: Splits, others: Split, limit: int) -> Split:
-    """Retain images of the classes of the forget set and A_c, drawn at random, at most `limit` of each."""
-    chosen = []
-    for label in torch.cat([splits.forget.y, others.y]).unique():
-        same = (splits.retain.y == label).nonzero().squeeze(1)
-        chosen.append(same[torch.randperm(len(same), generator=run.noise)[:limit]])
-    return splits.retain.subset(torch.cat(chosen).sort().values)
+def twin_of(run: Run, model: nn.Module, splits: Splits, epochs: int, lr: float, fraction: float, size: int) -> nn.Module:
+    """M_t: the original after it saw the held-out images too, to which it is what the original is to the forget set."""
+    twin = run.newborn(model, "twin")
+    twin.load_state_dict(model.state_dict())
+    for mine, theirs in zip(twin.parameters(), model.parameters(), strict=True):
+        mine.requires_grad_(theirs.requires_grad)
+    parts = [splits.forget, run.sample(splits.retain, fraction), held_out(splits)]
+    train(run, twin, run.optimizer(twin, "adam", lr=lr), parts, "twin", epochs, size, "train")
+    return twin.eval()
 
 
-def characteristics(run: Run, net: nn.Module, part: Split, near: Split, near_net: nn.Module, curriculum: nn.Module | None,
-                    needed: str, s: SimpleNamespace) -> Tensor:  # fmt: skip
-    """(n, d) the features by which a split's images are judged: h, attack and scores of `net`, references' h of `near_net`."""
-    found = []
-    if "df" in needed:
-        x = run.features(run.split(net)[0], part)
-        there = run.features(run.split(near_net)[0], near, "references") if len(near) else x
-        y = there.y if len(near) else torch.full_like(x.y, -1)
-        distances = nearest_distances(x.x, x.y, there.x, y, s.nearest)
-        found.append(distances.mean(1, keepdim=True) if s.df == "mean" else distances)
-    if "af" in needed:
-        attacked = run.attacked(net, part, lambda f, x, y: pgd(f, x, y, s.attack_radius / 3, s.attack_radius, s.attack_steps))
-        found.append(attack_loss(run.logits(net, part), attacked)[:, None])
-    if "cf" in needed:
-        found.append(loss_of(run, curriculum, part)[:, None])
-    return torch.cat(found, 1)
-
-
-def loss_of(run: Run, net: nn.Module, part: Split) -> Tensor:
-    """(n,) cross-entropy of a split's images."""
-    return cross_entropy(run.logits(net, part), part.y.to(run.device))
-
-
-def classifier(run: Run, x: Tensor, easy: Tensor, s: SimpleNamespace) -> nn.Module:
-    """b: a small network from features (n, d) to the log-odds (n, 1) of being easy, (n,) bool."""
-    b = dense([x.shape[1], s.classifier_width, s.classifier_width // 2, 1], seeded(run.seed, "easy or hard"))
-    b.to(x.device, x.dtype)
-    weights = side_weights(easy).to(x.dtype) if s.balance else torch.ones_like(x[:, 0])
-    more = {"momentum": 0.9, "weight_decay": 5e-4} if s.classifier_optimizer == "sgd" else {}
-    opt = run.optimizer(b, s.classifier_optimizer, lr=s.classifier_lr, **more)
-    examples = Features(x, easy, "held-out")
-    for _ in run.epochs(1, "classifier", len(x) * s.classifier_epochs):
-        for _ in range(s.classifier_epochs):
-            for part in run.batches(examples, weights, size=s.classifier_batch):
-                truth = part.y.to(part.x.dtype)
-                loss = binary_cross_entropy_with_logits(b(part.x).squeeze(1), truth, reduction="none")
-                run.step(part.mean(part.extra * loss), opt)
-    return b
+def curriculum_of(run: Run, model: nn.Module, splits: Splits, epochs: int, lr: float, fraction: float, with_held_out: bool,
+                  size: int) -> nn.Module:  # fmt: skip
+    """M_r: a new network that has barely begun to learn, so that its loss says how soon an image is learned."""
+    net, some = run.newborn(model, "curriculum"), run.sample(splits.retain, fraction)
+    prepare(run, net, some)
+    for name, p in net.named_parameters():
+        p.requires_grad_(name not in run.recipe.frozen)
+    parts = [some, splits.forget, *([held_out(splits)] if with_held_out else [])]
+    train(run, net, run.optimizer(net, "adam", lr=lr), parts, "curriculum", epochs, size, "train")
+    return net.eval()

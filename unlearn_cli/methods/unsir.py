@@ -24,16 +24,18 @@ statistics alone. Of the class form's settings noise_bn, repair_epochs and bn ap
 from typing import Annotated, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from unlearn_cli.data.splits import Splits
 from unlearn_cli.engine.batches import Features, seeded
 from unlearn_cli.engine.optim import Optimizer
 from unlearn_cli.engine.run import Run
+from unlearn_cli.engine.training import train
 from unlearn_cli.methods import BatchNorm, method, setting
 from unlearn_cli.ops.losses import cross_entropy
 from unlearn_cli.ops.modes import train_mode
 from unlearn_cli.ops.noise import at_rest, descend, error_maximising
+from unlearn_cli.ops.sampling import some_of_each
 
 
 @method("Error-maximising noise, impair and repair", paper="UNSIR, TNNLS 2023", scope="class classes instances", reads="retain",
@@ -69,7 +71,7 @@ def unsir(
         opt = run.optimizer(model, "sgd", lr=instance_lr)
         impair_by_images(run, model, splits, opt, instance_epochs, instance_noise_steps, instance_noise_lr, instance_batch_size,
                          own_batch, bn)  # fmt: skip
-        train(run, model, opt, "repair", [splits.retain], repair_epochs, instance_batch_size, bn)
+        train(run, model, opt, [splits.retain], "repair", repair_epochs, instance_batch_size, bn)
         return
 
     draw = seeded(run.seed, "unsir", "retain") if retain_choice == "seeded" else None
@@ -79,16 +81,8 @@ def unsir(
         sets = [class_noise(run, model, splits.forgotten, batch, lam, noise_steps, noise_lr, noise_rows, noise_label)
                 for _ in range(copies if independent else 1)]  # fmt: skip
     noise = sets if independent else sets * copies  # the same tensors again and again, not copies of them
-    train(run, model, adam(run, model, impair_lr, body_lr), "impair", [retain, *noise], impair_epochs, batch_size, bn)
-    train(run, model, adam(run, model, repair_lr, body_lr), "repair", [retain], repair_epochs, batch_size, bn)
-
-
-def train(run: Run, model: nn.Module, opt: Optimizer, phase: str, parts: list, epochs: int, size: int, bn: str) -> None:
-    """Plain cross-entropy on several sources as one shuffled data set."""
-    for _ in run.epochs(epochs, phase, sum(map(len, parts))):
-        train_mode(model, bn)
-        for b in run.batches(parts, size=size):
-            run.step(b.mean(cross_entropy(model(b.x), b.y)), opt)
+    train(run, model, adam(run, model, impair_lr, body_lr), [retain, *noise], "impair", impair_epochs, batch_size, bn)
+    train(run, model, adam(run, model, repair_lr, body_lr), [retain], "repair", repair_epochs, batch_size, bn)
 
 
 def adam(run: Run, model: nn.Module, lr: float, body_lr: float | None) -> Optimizer:
@@ -139,9 +133,3 @@ def impair_by_images(
                 noise = descend(noise, lambda x, goal=goal: -(seen(x) - goal).square().mean(1), away, steps, r.size).clamp(0, 1)
             train_mode(model, bn)
             run.step(r.mean(cross_entropy(seen(noise), r.y) + cross_entropy(model(r.x), r.y)), opt)
-
-
-def some_of_each(y: Tensor, count: int, generator: torch.Generator | None) -> Tensor:
-    """Positions, in order, of at most `count` images of each label: drawn, or the first without a generator."""
-    order = torch.arange(len(y)) if generator is None else torch.randperm(len(y), generator=generator)
-    return torch.cat([order[y[order] == c][:count] for c in y.unique()]).sort().values

@@ -3,14 +3,55 @@
 Source: "Towards Aligned Data Forgetting via Twin Machine Unlearning", 2025, and its authors' code.
 """
 
-import math
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from unlearn_cli.ops.attacks import pgd
+from unlearn_cli.ops.losses import cross_entropy
+
+if TYPE_CHECKING:
+    from unlearn_cli.data.splits import Split, Splits
+    from unlearn_cli.engine.run import Run
+
 FARTHEST = 2.0
 """The distance between two opposite features of length one."""
+
+
+def held_out(splits: "Splits") -> "Split":
+    """The selection set's images of the forget set's classes; all of the selection set where there is none."""
+    same = torch.isin(splits.selection.y, splits.forget.y)
+    return splits.selection.subset(same) if same.any() else splits.selection
+
+
+def references(splits: "Splits", others: "Split", limit: int, draw: torch.Generator) -> "Split":
+    """Retain images of the classes of the forget set and of `others`, drawn at random, at most `limit` of each."""
+    chosen = []
+    for label in torch.cat([splits.forget.y, others.y]).unique():
+        same = (splits.retain.y == label).nonzero().squeeze(1)
+        chosen.append(same[torch.randperm(len(same), generator=draw)[:limit]])
+    return splits.retain.subset(torch.cat(chosen).sort().values)
+
+
+def distances_of(run: "Run", net: nn.Module, part: "Split", near_net: nn.Module, near: "Split", count: int) -> Tensor:
+    """(n, count) `nearest_distances` of a split's features under one network to those of `near` under another."""
+    x = run.features(run.split(net)[0], part)
+    there = run.features(run.split(near_net)[0], near, "references") if len(near) else x
+    y = there.y if len(near) else torch.full_like(x.y, -1)
+    return nearest_distances(x.x, x.y, there.x, y, count)
+
+
+def attack_loss_of(run: "Run", net: nn.Module, part: "Split", radius: float, steps: int) -> Tensor:
+    """(n,) `attack_loss` of a split's images after `steps` attack steps of a third of the radius, in [0, 1] pixels."""
+    attacked = run.attacked(net, part, lambda f, x, y: pgd(f, x, y, radius / 3, radius, steps))
+    return attack_loss(run.logits(net, part), attacked)
+
+
+def loss_of(run: "Run", net: nn.Module, part: "Split") -> Tensor:
+    """(n,) cross-entropy of a split's images."""
+    return cross_entropy(run.logits(net, part), part.y.to(run.device))
 
 
 def nearest_distances(x: Tensor, y: Tensor, reference_x: Tensor, reference_y: Tensor, count: int) -> Tensor:
@@ -59,21 +100,3 @@ def unit_scaled(x: Tensor, reference: Tensor) -> Tensor:
 def easiest(score: Tensor, share: float) -> Tensor:
     """(n,) bool: the images whose score is at most the quantile `share` of all, a small score meaning easy."""
     return score <= score.quantile(share)
-
-
-def side_weights(easy: Tensor) -> Tensor:
-    """(n,) weights of mean one that give easy and hard images equal sums; both kinds in (n,) bool."""
-    hard = ~easy
-    return torch.where(easy, len(easy) / (2 * easy.sum()), len(easy) / (2 * hard.sum()))
-
-
-def dense(widths: list[int], generator: torch.Generator) -> nn.Sequential:
-    """Linear layers with ReLUs between them; weights and biases uniform within 1 / sqrt(inputs)."""
-    layers: list[nn.Module] = []
-    for inputs, outputs in zip(widths, widths[1:], strict=False):
-        linear = nn.utils.skip_init(nn.Linear, inputs, outputs)
-        with torch.no_grad():
-            for p in linear.parameters():
-                p.uniform_(-1 / math.sqrt(inputs), 1 / math.sqrt(inputs), generator=generator)
-        layers += [linear, nn.ReLU()]
-    return nn.Sequential(*layers[:-1])

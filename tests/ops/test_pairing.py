@@ -1,0 +1,59 @@
+"""Pairs of batches: what is shown how often, and in batches of one size."""
+
+import pytest
+import torch
+
+from unlearn_cli.data.splits import Request, split
+from unlearn_cli.engine.run import Options
+from unlearn_cli.errors import UnlearnError
+from unlearn_cli.jobs.loading import Plain, load
+from unlearn_cli.ops.pairing import pairs, positions
+
+
+def drawn(n, m, size, pairing="crop"):
+    return positions(n, m, size, pairing, torch.Generator().manual_seed(0))
+
+
+def test_every_retain_image_is_shown_once_and_the_forget_set_again_and_again():
+    size, times, forget, retain = drawn(150, 1000, 64)
+    assert size == 64
+    assert (len(times), times[0], times[-1]) == (16, 0, 1)
+    assert sorted(retain.tolist()) == list(range(1000))
+    passes = forget.split(150)
+    assert all(sorted(one.tolist()) == list(range(150)) for one in passes[:-1])
+    assert passes[0].tolist() != passes[1].tolist()
+    assert len(forget) == 1000
+
+
+def test_batches_are_cropped_to_a_forget_set_that_is_smaller():
+    size, times, forget, retain = drawn(10, 1000, 64)
+    assert (size, len(times), len(forget), len(retain)) == (10, 16, 160, 160)
+    assert len(set(retain.tolist())) == 160
+    assert all(sorted(one.tolist()) == list(range(10)) for one in forget.split(10))
+
+
+def test_the_official_pairs_leave_out_every_rest():
+    size, times, forget, retain = drawn(1500, 8000, 64, "official")
+    skipped = {t for t in range(125) if t % 24 == 23}  # 1500 = 23 whole batches and 28 images
+    assert times == [t / 124 for t in range(125) if t not in skipped]
+    assert len(retain) == len(forget) == 64 * 120
+    assert all(len(set(one.tolist())) == 23 * 64 for one in forget.split(23 * 64)[:-1])
+    size, times, forget, retain = drawn(128, 1000, 64, "official")  # 1000 = 15 whole batches and 40 images
+    assert times == [t / 15 for t in range(15)]
+
+
+def test_official_pairs_of_too_few_images_are_refused():
+    with pytest.raises(UnlearnError, match="skips every batch"):
+        drawn(10, 1000, 64, "official")
+    assert len(drawn(64, 1000, 64, "official")[2])
+
+
+@pytest.mark.parametrize(("n", "pairing"), [(147, "crop"), (147, "official"), (64, "official"), (9, "crop"), (1, "crop")])
+def test_both_batches_of_a_pair_have_one_size(shipped, n, pairing):
+    loaded = load(str(shipped / "model.safetensors"), Plain(), Options(device="cpu"))
+    run, parts = loaded.run(Options(device="cpu")), split(loaded.folder, Request(("3",)), reads=("forget", "retain"))
+    draw = torch.Generator().manual_seed(0)
+    found = list(pairs(run, parts.forget.subset(torch.arange(n)), parts.retain, 64, pairing, draw))
+    assert all(len(f.x) == len(r.x) == f.size == r.size for _, f, r in found)
+    assert {len(r.x) for _, _, r in found} <= set([64] if pairing == "official" else range(min(n, 64) - 4, min(n, 64) + 1))
+    assert (found[0][0], len(found) > 1) == (0, True)

@@ -1,0 +1,54 @@
+"""A small network that learns to tell two kinds of images apart by a few numbers each."""
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+if TYPE_CHECKING:
+    from unlearn_cli.engine.batches import Features
+    from unlearn_cli.engine.run import Run
+
+
+def classifier(run: "Run", examples: "Features", width: int, optimizer: str, lr: float, epochs: int, size: int, balance: bool,
+               draw: torch.Generator) -> nn.Module:  # fmt: skip
+    """A network with two hidden layers, from features (n, d) to the log-odds (n, 1) of a kind.
+
+    Args:
+        examples: `x` (n, d), `y` (n,) bool, true of that kind.
+        width: of the first hidden layer, twice the second's.
+        optimizer: sgd (with momentum 0.9 and decay 5e-4) | adam.
+        balance: both kinds weigh the same together, whatever their numbers.
+        draw: of the first weights.
+    """
+    x, kind = examples.x, examples.y
+    net = dense([x.shape[1], width, width // 2, 1], draw).to(x.device, x.dtype)
+    weights = side_weights(kind).to(x.dtype) if balance else torch.ones_like(x[:, 0])
+    more = {"momentum": 0.9, "weight_decay": 5e-4} if optimizer == "sgd" else {}
+    opt = run.optimizer(net, optimizer, lr=lr, **more)
+    for _ in run.epochs(1, "classifier", len(x) * epochs):  # one, as a row of the trajectory for each says nothing
+        for _ in range(epochs):
+            for b in run.batches(examples, weights, size=size):
+                loss = binary_cross_entropy_with_logits(net(b.x).squeeze(1), b.y.to(b.x.dtype), reduction="none")
+                run.step(b.mean(b.extra * loss), opt)
+    return net
+
+
+def dense(widths: list[int], draw: torch.Generator) -> nn.Sequential:
+    """Linear layers with ReLUs between them; weights and biases uniform within 1 / sqrt(inputs)."""
+    layers: list[nn.Module] = []
+    for inputs, outputs in zip(widths, widths[1:], strict=False):
+        linear = nn.utils.skip_init(nn.Linear, inputs, outputs)
+        with torch.no_grad():
+            for p in linear.parameters():
+                p.uniform_(-1 / math.sqrt(inputs), 1 / math.sqrt(inputs), generator=draw)
+        layers += [linear, nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
+
+
+def side_weights(kind: Tensor) -> Tensor:
+    """(n,) weights of mean one that give the two kinds equal sums; both in (n,) bool."""
+    other = ~kind
+    return torch.where(kind, len(kind) / (2 * kind.sum()), len(kind) / (2 * other.sum()))
