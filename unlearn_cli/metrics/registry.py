@@ -35,11 +35,13 @@ class Outputs:
         logits: (N, K) float32.
         features: (N, d) float32, what the head reads.
         weights: every parameter by name, as the checkpoint holds it; no buffers.
+        learned: what metrics learned of it, by what they were asked: one report's rows share original and references.
     """
 
     logits: Tensor
     features: Tensor
     weights: dict[str, Tensor]
+    learned: dict[tuple, object] = field(default_factory=dict, init=False, repr=False)
 
 
 @dataclass(frozen=True)
