@@ -11,8 +11,8 @@ from scipy.stats import gaussian_kde
 
 from unlearn_cli.errors import UnlearnError
 from unlearn_cli.metrics.registry import Evidence, measure
+from unlearn_cli.metrics.requirements import check_measurable, parse
 from unlearn_cli.metrics.scores import losses_of_sides
-from unlearn_cli.metrics.verdict import check_measurable, parse
 
 
 def between(name, own, *references):

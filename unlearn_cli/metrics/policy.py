@@ -8,7 +8,7 @@ follow the spread of their values (`metrics.noise`).
 from collections.abc import Iterable
 from dataclasses import replace
 
-from unlearn_cli.metrics.verdict import Requirement, parse_one
+from unlearn_cli.metrics.requirements import Requirement, parse_one
 
 LEVELS = ("output", "feature")
 VERIFY = {"output": ("output",), "full": LEVELS}
