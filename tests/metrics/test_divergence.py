@@ -68,8 +68,8 @@ def test_distances_are_averaged_over_references(measured):
 def test_without_a_reference_of_the_same_classes_there_is_no_distance(measured):
     own, other = normal(4, 3), normal(4, 5)
     assert measured(own).reason == "needs a reference model"
-    assert measured(own, own, other).reason == "a reference has other classes"
-    assert measured(own, own, own * torch.nan).reason == "a reference's outputs are not finite"
+    assert measured(own, own, other).reason == "a reference model has other classes"
+    assert measured(own, own, own * torch.nan).reason == "a reference model's outputs are not finite"
     assert measured(own, own).value == 0
 
 
