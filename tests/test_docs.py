@@ -15,7 +15,7 @@ import yaml
 from unlearn_cli import methods
 from unlearn_cli.checkpoints import record
 from unlearn_cli.engine.relearning import relearn_epochs
-from unlearn_cli.metrics import registry, verdict
+from unlearn_cli.metrics import registry, requirements
 from unlearn_cli.settings import declared
 
 ROOT = readme.README.parent
@@ -49,7 +49,7 @@ def test_every_command_parses(line, tmp_path, monkeypatch):
     end = next((i for i, word in enumerate(words) if word in SEPARATORS), len(words))
     name, *arguments = words[:end]
     given = readme.commands()[name].make_context(name, arguments).params
-    verdict.parse(given.get("require") or [])
+    requirements.parse(given.get("require") or [])
     if "method" in given:
         values = dict(pair.split("=") for pair in given["settings"] or ())
         methods.get(given["method"]).parse(values)

@@ -11,7 +11,7 @@ from unlearn_cli.data.splits import ALL, Request, split
 from unlearn_cli.engine.run import Options
 from unlearn_cli.engine.stages import stage_similarity
 from unlearn_cli.jobs.loading import Plain, load
-from unlearn_cli.ops.probes import linear_cka
+from unlearn_cli.ops.similarity import linear_cka
 
 BLOCKS = ["whiten", "group1", "group2", "group3", "head"]
 

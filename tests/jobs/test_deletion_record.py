@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from unlearn_cli.checkpoints import store
+from unlearn_cli.checkpoints import deletion_reading, store
+from unlearn_cli.checkpoints.deletion import Original
 from unlearn_cli.data import folder as folders
 from unlearn_cli.errors import UnlearnError
 from unlearn_cli.jobs import deletion
@@ -70,7 +71,7 @@ def sha(content: bytes) -> str:
 
 def rewritten(path, **changes):
     """The record with other fields and a digest of its own that is right again, as somebody who means it would write it."""
-    document = deletion.read(str(path)).model_copy(update=changes)
+    document = deletion_reading.read(str(path)).model_copy(update=changes)
     replace(path, document.model_copy(update={"digest": document.of_itself()}).to_json())
 
 
@@ -223,7 +224,7 @@ def test_only_the_first_of_several_processes_writes(unlearn, here, monkeypatch):
 
 def test_forgetting_does_not_wait_for_records_and_formats():
     code = "import sys; from unlearn_cli import jobs; print([name for name in sys.argv[1:] if name in sys.modules])"
-    names = ("unlearn_cli.jobs.deletion", "unlearn_cli.cli.formats", "unlearn_cli.cli.render")
+    names = ("unlearn_cli.jobs.deletion", "unlearn_cli.checkpoints.deletion", "unlearn_cli.cli.formats", "unlearn_cli.cli.render")
     assert subprocess.run([sys.executable, "-c", code, *names], capture_output=True, text=True).stdout == "[]\n"
 
 
@@ -465,7 +466,7 @@ def test_a_record_laid_out_otherwise_is_the_same_record(verify, here, told):
 
 
 def test_a_rewritten_record_with_its_digest_made_right_is_still_held_against_the_files(verify, here):
-    told = deletion.read(TOLD)
+    told = deletion_reading.read(TOLD)
     rewritten(here / TOLD, request=told.request.model_copy(update={"classes": ["5"]}))
     code, facts, _ = verify()
     assert (code, failing(facts)) == (1, {"request", "images_to_forget"})
@@ -479,7 +480,7 @@ def test_a_rewritten_record_with_its_digest_made_right_is_still_held_against_the
 def test_an_original_that_the_unlearned_model_was_not_made_from_differs(verify, here, named):
     other = store.read(REFERENCE)
     path = REFERENCE if named else None
-    rewritten(here / TOLD, original=deletion.Original(name="x", path=path, digest=other.digest, lineage=other.record.lineage))
+    rewritten(here / TOLD, original=Original(name="x", path=path, digest=other.digest, lineage=other.record.lineage))
     code, facts, _ = verify()
     assert (code, failing(facts)) == (1, {"original"})
 
@@ -574,7 +575,7 @@ def test_a_file_that_is_no_record_is_one_line(refuses, here, content, problem):
 
 def test_an_absurdly_large_record_is_not_read(refuses, here):
     replace(here / TOLD, b"")
-    os.truncate(here / TOLD, deletion.LARGEST + 1)
+    os.truncate(here / TOLD, deletion_reading.LARGEST + 1)
     assert "too many for a record" in refuses("verify-record", TOLD)
 
 
@@ -583,7 +584,7 @@ def test_an_infinite_number_is_refused_and_a_large_one_read(refuses, here, text)
     replace(here / TOLD, text.replace(number, '"forget_test_accuracy": 1e999').encode())
     assert "finite" in refuses("verify-record", TOLD)
     replace(here / TOLD, text.replace(number, '"forget_test_accuracy": 1e300').encode())
-    assert deletion.read(TOLD).measured
+    assert deletion_reading.read(TOLD).measured
 
 
 @pytest.mark.parametrize("name", ["nowhere.json", "digits", "-", "pipe"])
@@ -616,7 +617,7 @@ def test_any_value_in_any_place_is_read_or_refused_in_words(made, data):
         part = part[step]
     part[way[-1]] = data.draw(JSON)
     try:
-        deletion.checked(document, "x.json")
+        deletion_reading.checked(document, "x.json")
     except UnlearnError as error:
         assert "\n" not in error.problem and error.problem.isprintable()
         assert len(error.problem) < 800

@@ -11,8 +11,8 @@ from scipy.stats import gaussian_kde
 
 from unlearn_cli.errors import UnlearnError
 from unlearn_cli.metrics.registry import Evidence, measure
+from unlearn_cli.metrics.requirements import check_measurable, parse
 from unlearn_cli.metrics.scores import losses_of_sides
-from unlearn_cli.metrics.verdict import check_measurable, parse
 
 
 def between(name, own, *references):
@@ -68,8 +68,8 @@ def test_distances_are_averaged_over_references(measured):
 def test_without_a_reference_of_the_same_classes_there_is_no_distance(measured):
     own, other = normal(4, 3), normal(4, 5)
     assert measured(own).reason == "needs a reference model"
-    assert measured(own, own, other).reason == "a reference has other classes"
-    assert measured(own, own, own * torch.nan).reason == "a reference's outputs are not finite"
+    assert measured(own, own, other).reason == "a reference model has other classes"
+    assert measured(own, own, own * torch.nan).reason == "a reference model's outputs are not finite"
     assert measured(own, own).value == 0
 
 

@@ -1,5 +1,7 @@
 """What the layers below the head still know."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from said import said
@@ -139,7 +141,7 @@ def test_several_classes_are_forgotten_together():
 def test_the_seed_repeats_the_draws_and_global_randomness_is_left_alone():
     torch.manual_seed(5)
     before = torch.get_rng_state()
-    fresh = [Outputs(*vars(ORIGINAL).values()) for _ in range(3)]
+    fresh = [replace(ORIGINAL) for _ in range(3)]
     one, two, other = (
         measure(evidence(each, seed=seed), PROBED)["prototype_accuracy"].detail["accuracy"][0]
         for each, seed in zip(fresh, (3, 3, 4), strict=True)
@@ -152,7 +154,7 @@ def test_each_model_is_learned_from_once_for_all_rows_and_anew_for_another_reque
     count = []
     inner = under_test.learn
     monkeypatch.setattr(under_test, "learn", lambda *given: count.append(given) or inner(*given))
-    original, *others = (Outputs(*vars(each).values()) for each in (ORIGINAL, *RETRAINED))
+    original, *others = (replace(each) for each in (ORIGINAL, *RETRAINED))
     splits = splits_of((0,))
     for own in (original, *others):
         beside = [each for each in others if each is not own]
@@ -166,6 +168,7 @@ def test_each_model_is_learned_from_once_for_all_rows_and_anew_for_another_reque
 
 
 def test_prototype_accuracy_is_that_of_the_network_with_the_new_row():
+    from unlearn_cli.ops.knowledge import draws
     from unlearn_cli.ops.probes import prototype_rows
 
     own, given = masked(ORIGINAL), evidence(masked(ORIGINAL))
@@ -174,7 +177,7 @@ def test_prototype_accuracy_is_that_of_the_network_with_the_new_row():
     means = torch.stack([x[given.splits["retain"]][LABELS[given.splits["retain"]] == c].mean(0) for c in (1, 2, 3)])
     rows, biases = own.weights["head.weight"].double(), own.weights["head.bias"].double()
     accuracies, kept_accuracies = [], []
-    for positions in under_test.draws(given, under_test.DRAWS)[10]:
+    for positions in draws(LABELS[given.splits["forget"]], given.seed)[10]:
         mean = x[given.splits["forget"][positions]].mean(0, keepdim=True)
         weight, bias = prototype_rows(rows, biases, mean, means.mean(0), torch.tensor([0]))
         right = (x @ weight.T + bias).argmax(1) == LABELS

@@ -8,7 +8,7 @@ import torch
 from said import said
 
 from unlearn_cli.errors import UnlearnError
-from unlearn_cli.metrics import verdict
+from unlearn_cli.metrics import requirements
 from unlearn_cli.metrics.registry import Evidence, known, measure
 
 RMIA = ["rmia_auc", "rmia_tpr_at_1_percent"]
@@ -186,7 +186,7 @@ def test_the_seed_decides_which_half_is_the_population():
 
 
 def test_a_limit_that_needs_shadow_models_is_refused_before_the_first_pass():
-    limits = verdict.parse(["likelihood_ratio_auc=0.5±0.05"])
+    limits = requirements.parse(["likelihood_ratio_auc=0.5±0.05"])
     with pytest.raises(UnlearnError, match="likelihood_ratio_auc needs shadow models"):
-        verdict.check_measurable(limits, has_reference=True, has_original=True, is_class_request=True)
-    verdict.check_measurable(limits, has_reference=True, has_original=True, is_class_request=True, has_shadow=True)
+        requirements.check_measurable(limits, has_reference=True, has_original=True, is_class_request=True)
+    requirements.check_measurable(limits, has_reference=True, has_original=True, is_class_request=True, has_shadow=True)

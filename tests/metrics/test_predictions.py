@@ -71,7 +71,7 @@ def test_prediction_divergence_compares_shares_and_not_single_images():
     assert found(calling([1, 2, 3]), calling([2, 3, 1]))["prediction_divergence"].value == 0
     assert found(calling([1, 1]), calling([2, 2]))["prediction_divergence"].value == pytest.approx(log(2), abs=1e-15)
     assert found(calling([1, 1]))["prediction_divergence"].reason == "needs a reference model"
-    assert found(calling([1, 1]), calling([1, 1], 5))["prediction_divergence"].reason == "a reference has other classes"
+    assert found(calling([1, 1]), calling([1, 1], 5))["prediction_divergence"].reason == "a reference model has other classes"
 
 
 def test_mean_entropy_agrees_with_scipy():

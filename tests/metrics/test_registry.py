@@ -20,8 +20,8 @@ def tiny(**given):
 
 def test_metrics_and_limits_are_known_without_torch():
     code = (
-        "import sys; from unlearn_cli.metrics import registry, verdict; from unlearn_cli.cli import render\n"
-        "assert len(registry.known()) >= 12; verdict.parse(['membership_auc=reference±0.05'])\n"
+        "import sys; from unlearn_cli.metrics import registry, requirements; from unlearn_cli.cli import render\n"
+        "assert len(registry.known()) >= 12; requirements.parse(['membership_auc=reference±0.05'])\n"
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -7,10 +7,8 @@ from sklearn.linear_model import Ridge
 from torch.testing import assert_close
 
 from unlearn_cli.ops.probes import (
-    Similarity,
     few_shot_accuracy,
     gather,
-    linear_cka,
     prototype_rows,
     ridge,
     separation,
@@ -155,7 +153,7 @@ def test_few_shot_accuracy_agrees_with_plain_loops(classes):
     rivals = torch.stack([x[y == c].mean(0) for c in range(classes, 4)])
     draw = torch.Generator().manual_seed(0)
     mixed = [torch.randperm(len(shots), generator=draw) for _ in range(6)]
-    draws = [torch.cat([each[y[shots][each] == c][:3] for c in range(classes)]) for each in mixed]
+    draws = torch.stack([torch.cat([each[y[shots][each] == c][:3] for c in range(classes)]) for each in mixed])
     centre = x[y >= classes].mean(0)
     ours = few_shot_accuracy(x[held], y[held], rivals, x[shots], y[shots], centre, draws)
     arrays = [t.numpy() for t in (x[held], y[held], rivals, x[shots], y[shots], centre)]
@@ -167,7 +165,7 @@ def test_images_at_the_centre_are_nobodys():
     held, centre = torch.ones(4, 3), torch.ones(3, dtype=torch.float64)
     rivals = torch.eye(3, dtype=torch.float64)
     assert few_shot_accuracy(held, torch.zeros(4).long(), rivals, torch.randn(5, 3), torch.zeros(5).long(), centre,
-                             [torch.arange(5)]) == [0.0]  # fmt: skip
+                             torch.arange(5)[None]) == [0.0]  # fmt: skip
 
 
 def test_separation_is_worked_by_hand():
@@ -240,63 +238,3 @@ def test_a_head_without_bias_or_with_one_other_row_gets_its_rows_too():
     new, _ = prototype_rows(weight.double(), None, torch.randn(2, 4), centre, torch.tensor([4, 0]))
     scores = new @ centre
     assert_close(scores[[0, 4]], scores[1:4].mean().expand(2))
-
-
-# linear CKA
-
-
-def pair(n=60, d=5, e=9):
-    draw = torch.Generator().manual_seed(3)
-    x = torch.randn(n, d, generator=draw, dtype=torch.float64)
-    return x, x @ torch.randn(d, e, generator=draw, dtype=torch.float64) + torch.randn(n, e, generator=draw, dtype=torch.float64)
-
-
-def test_cka_is_the_normalised_hsic_of_the_images_gram_matrices():
-    x, y = pair()
-    middle = torch.eye(60, dtype=torch.float64) - 1 / 60
-    k, m = middle @ x @ x.T @ middle, middle @ y @ y.T @ middle
-    assert linear_cka(x, y) == pytest.approx(((k * m).sum() / (k.norm() * m.norm())).item(), rel=1e-10)
-
-
-def test_cka_of_one_column_is_the_squared_correlation():
-    x, y = pair(d=1, e=1)
-    assert linear_cka(x, y) == pytest.approx(numpy.corrcoef(x[:, 0], y[:, 0])[0, 1] ** 2, rel=1e-10)
-
-
-def test_cka_of_the_same_features_is_one_and_of_unrelated_ones_is_small():
-    x, _ = pair(n=400)
-    assert linear_cka(x, x) == 1
-    assert linear_cka(x.float(), x.float()) == 1
-    assert linear_cka(x, torch.randn(400, 5)) < 0.1
-
-
-def test_cka_is_blind_to_rotation_scale_and_shift_and_not_to_the_scale_of_one_column():
-    x, y = pair()
-    turn = torch.linalg.qr(torch.randn(9, 9, dtype=torch.float64)).Q
-    same = linear_cka(x, y)
-    assert linear_cka(x, 4 * y @ turn + 2) == pytest.approx(same, rel=1e-9)
-    assert linear_cka(y, x) == pytest.approx(same, rel=1e-12)
-    assert abs(linear_cka(x, y * torch.tensor([30.0] + [1.0] * 8)) - same) > 0.01
-
-
-def test_cka_is_summed_part_by_part():
-    x, y = pair()
-    sums = Similarity()
-    for part in torch.arange(60).split([1, 30, 29]):
-        sums.add(x[part], y[part])
-    assert sums.value() == pytest.approx(linear_cka(x, y), rel=1e-12)
-
-
-@pytest.mark.parametrize("size", [1e-12, 1e30])
-def test_cka_of_tiny_and_huge_features(size):
-    x, y = pair()
-    assert linear_cka(size * x, y) == pytest.approx(linear_cka(x, y), rel=1e-9)
-
-
-def test_there_is_no_cka_with_a_constant_or_of_one_image_or_of_what_is_not_finite():
-    x, y = pair()
-    assert linear_cka(torch.full_like(x, 0.1), y) is None
-    assert linear_cka(x, torch.zeros_like(y)) is None
-    assert linear_cka(x[:1], y[:1]) is None
-    x[3, 2] = torch.inf
-    assert linear_cka(x, y) is None

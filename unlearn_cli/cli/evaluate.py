@@ -65,10 +65,10 @@ def evaluate(
 
     Example: unlearn evaluate model.lau-class-3.safetensors --reference without-3.safetensors --require 'forget_test_accuracy<=0.01'
     """
-    from unlearn_cli.metrics import verdict
+    from unlearn_cli.metrics import requirements
 
     run.no_two_formats(json, format)
-    verdict.parse(require or [])
+    requirements.parse(require or [])
     if junit is not None and not (require or verify):
         raise UnlearnError("--junit has a test case per limit, and no limit is given.", "add --verify or --require.")
     if junit is not None and record is not None and Path(junit).resolve() == Path(record).resolve():

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from unlearn_cli.data.splits import Split
 from unlearn_cli.engine.batches import Batch
 from unlearn_cli.engine.run import Run
-from unlearn_cli.ops.probes import Similarity
+from unlearn_cli.ops.similarity import Similarity
 
 
 def stage_similarity(run: Run, one: nn.Module, other: nn.Module, split: Split, *, theirs: Run | None = None,

@@ -15,7 +15,7 @@ from unlearn_cli.engine.run import Options, deterministic
 from unlearn_cli.errors import UnlearnError
 from unlearn_cli.jobs import requests
 from unlearn_cli.jobs.loading import Loaded, Plain, load, original_of
-from unlearn_cli.metrics import policy, registry, verdict
+from unlearn_cli.metrics import policy, registry, requirements, verdict
 from unlearn_cli.metrics.registry import Curves, Evidence, Outputs
 from unlearn_cli.metrics.report import Measure, Report, Row
 
@@ -62,8 +62,14 @@ def evaluate(
         record: a JSON file for the deletion record: the request, the models, the data and the numbers.
         request: what was to be forgotten, where the checkpoint does not remember it.
     """
+<<<<<<< HEAD
     limits = verdict.parse(require)
     policy.check(verify)
+=======
+    limits = requirements.parse(require)
+    if verify not in (None, *policy.VERIFY):
+        raise UnlearnError(f"--verify {verify} is not known.", f"it is one of {', '.join(policy.VERIFY)}.")
+>>>>>>> h-metrics
     if record is not None:
         from unlearn_cli.jobs import deletion  # `forget` must not wait for it
 
@@ -71,8 +77,8 @@ def evaluate(
     loaded = load(checkpoint, plain, options)
     case = open_case(loaded, request)
     if case.request is not None:
-        verdict.check_measurable(limits, bool(references), bool(original or verify), case.is_class, has_passes=True,
-                                 has_shadow=bool(shadows))  # fmt: skip
+        requirements.check_measurable(limits, bool(references), bool(original or verify), case.is_class, has_passes=True,
+                                      has_shadow=bool(shadows))  # fmt: skip
     elif verify or record is not None or any(limit.metric not in ANYWHERE for limit in limits):
         raise UnlearnError(f"{checkpoint} has forgotten nothing yet.", "pass --class or --instances, to say what it should have.")
     others = [load(name, plain, options, loaded) for name in references]

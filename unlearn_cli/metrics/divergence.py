@@ -107,27 +107,16 @@ def from_references(evidence: Evidence, distance: Callable) -> Measure:
     Args:
         distance: (n, K) and (n, K) float64 -> (n,).
     """
-    if reason := not_comparable(evidence):
+    if reason := evidence.not_comparable():
         return Measure(None, reason)
     index = evidence.split("forget")
+    if index is None:
+        return Measure(None, ABSENT["forget"])
     own, *others = (
         outputs.logits[index].double().softmax(1) for outputs in (evidence.model, *evidence.references)
     )  # fmt: skip
     values = [distance(own, other).mean().item() for other in others]
     return Measure(sum(values) / len(values), detail={"n": len(index), "references": len(values)})
-
-
-def not_comparable(evidence: Evidence) -> str:
-    """Why the outputs on the forget set cannot be held against the references', or nothing."""
-    if not evidence.references:
-        return "needs a reference model"
-    if evidence.split("forget") is None:
-        return ABSENT["forget"]
-    if any(other.logits.shape != evidence.logits.shape for other in evidence.references):
-        return "a reference has other classes"
-    if not all(bool(other.logits.amax(1).isfinite().all()) for other in evidence.references):
-        return "a reference's outputs are not finite"
-    return ""
 
 
 def own_and_random(evidence: Evidence):

@@ -8,9 +8,7 @@ between the retrained and the original model does. Recoveries are that place: 0 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
 
 from unlearn_cli.metrics.accuracy import ABSENT, share
 from unlearn_cli.metrics.registry import Evidence, Outputs, metric
@@ -19,9 +17,8 @@ from unlearn_cli.metrics.report import Measure
 if TYPE_CHECKING:
     from torch import Tensor
 
-SHOTS = (1, 5, 10)
-DRAWS = 20
-PROBE_DRAWS = 5
+    from unlearn_cli.ops.knowledge import Knowledge
+
 POINTS = 0.03
 """Accuracies of original and reference that lie closer than this cannot be told from noise."""
 APART = 0.05
@@ -56,10 +53,11 @@ def few_shot_recovery(evidence: Evidence) -> Measure:
     if found.value is None:
         return found
     own, _ = knowledge(evidence, evidence.model)
-    curves: dict[str, list] = {"shots": list(SHOTS)}
+    curves: dict[str, list] = {"shots": list(own.prototypes)}
     for name in ("prototype", "probe"):
-        curves[f"{name}_accuracy"] = list(getattr(own, f"{name}s").values())
-        each = [recovery(evidence, lambda known, k=k, name=name: getattr(known, f"{name}s")[k], POINTS) for k in SHOTS]
+        accuracies = getattr(own, f"{name}s")
+        curves[f"{name}_accuracy"] = list(accuracies.values())
+        each = [recovery(evidence, lambda known, k=k, name=name: getattr(known, f"{name}s")[k], POINTS) for k in accuracies]
         curves[f"{name}_recovery"] = [one.detail.get("ratio") for one in each]
     return Measure(found.value, detail=found.detail | curves)
 
@@ -89,9 +87,7 @@ def prototype_accuracy(evidence: Evidence) -> Measure:
 
     The mean over draws; the detail has 1 and 5 images as well, and what the new rows take from the retained test accuracy.
     """
-    import torch
-
-    from unlearn_cli.ops import probes
+    from unlearn_cli.ops.knowledge import DRAWS, restored
 
     known, reason = knowledge(evidence, evidence.model)
     if known is None:
@@ -99,34 +95,15 @@ def prototype_accuracy(evidence: Evidence) -> Measure:
     head = head_of(evidence.model)
     if head is None:
         return Measure(None, "no weights of the model give its logits from its features: its head is not known")
-    features, labels, logits = evidence.model.features, evidence.labels, evidence.logits
-    forget, held, kept = evidence.splits["forget"], evidence.splits["forget_test"], evidence.split("retain_test")
-    classes = labels[forget].unique()
-    own = torch.searchsorted(classes, labels[held])[:, None]
-    rivals = logits.index_fill(1, classes, -torch.inf)      # no other row changes
-    before = None if kept is None else share(evidence.correct[kept])
-    curve, loss = {}, {}
-    for k, chosen in draws(evidence, DRAWS).items():
-        right, after = [], []
-        for positions in chosen:
-            shots, y = features[forget[positions]].double(), labels[forget[positions]]
-            means = torch.stack([shots[y == c].mean(0) for c in classes])
-            weight, bias = probes.prototype_rows(*head, means, known.centre, classes)
-
-            def new(index, weight=weight[classes], bias=0 if bias is None else bias[classes]):
-                return features[index].double() @ weight.T + bias
-
-            scores = new(held)
-            others = torch.maximum(scores.scatter(1, own, -torch.inf).amax(1), rivals[held].amax(1).double())
-            right.append(share(scores.gather(1, own)[:, 0] > others))
-            if kept is not None:
-                stays = (rivals[kept].argmax(1) == labels[kept]) & (rivals[kept].amax(1) >= new(kept).amax(1))
-                after.append(share(stays))
-        curve[k] = sum(right) / len(right)
-        if before is not None:
-            loss[k] = before - sum(after) / len(after)
-    detail = {"n": known.n, "draws": DRAWS, "shots": list(SHOTS), "accuracy": list(curve.values())}
-    return Measure(curve[max(SHOTS)], detail=detail | ({"retain_test_loss": list(loss.values())} if loss else {}))
+    kept, of = evidence.split("retain_test"), (evidence.model.features, evidence.labels, evidence.logits)
+    again, still = restored(
+        *of, head, known.centre, evidence.splits["forget"], evidence.splits["forget_test"], kept, evidence.seed
+    )
+    detail = {"n": known.n, "draws": DRAWS, "shots": list(again), "accuracy": list(again.values())}
+    if kept is not None:
+        before = share(evidence.correct[kept])
+        detail["retain_test_loss"] = [before - after for after in still.values()]
+    return Measure(again[max(again)], detail=detail)
 
 
 @metric(better="reference", needs=("original",), short="CKA to original", source="linear CKA, Kornblith et al. 2019")
@@ -152,7 +129,7 @@ def feature_membership_auc(evidence: Evidence) -> Measure:
     Nearness is the cosine from the mean of all retained classes, class means are those of retain images, classes count by
     their listed images.
     """
-    from unlearn_cli.ops import probes
+    from unlearn_cli.ops import probes, roc
 
     if evidence.is_class:
         return Measure(None, IMAGES_ONLY)
@@ -163,55 +140,32 @@ def feature_membership_auc(evidence: Evidence) -> Measure:
     features, labels = evidence.model.features, evidence.labels
     if reason := unusable(features[retain]):
         return Measure(None, reason)
-    means, present, centre = class_means(features, labels, retain, evidence.logits.shape[1])
+    means, present, centre = probes.class_means(features, labels, retain, evidence.logits.shape[1])
     wins, compared, unseen = 0.0, 0, 0
     for c in labels[forget].unique():
         own, others = forget[labels[forget] == c], test[labels[test] == c]
         if present[c] and len(others):
             there = probes.directions(means[c][None], centre)[0]
             near, far = (probes.directions(features[index], centre) @ there for index in (own, others))
-            wins += wins_over(near, far) * len(own)
+            wins += roc.auc(near, far) * len(own)
             compared, unseen = compared + len(own), unseen + len(others)
     if not compared:
         return Measure(None, "no class of the listed images has both test images and images to retain")
     return Measure(wins / compared, detail={"n": compared, "n_unseen": unseen})
 
 
-@dataclass(frozen=True)
-class Knowledge:
-    """What the features of one model tell of the forgotten classes' test images.
-
-    Args:
-        probe: accuracy of a probe trained on all classes; probes, prototypes: accuracies by the number of images.
-        separation: mean over images of (1 + difference of cosines) / 2, from -0.5 to 1.5.
-        centre: (d,) mean over retained classes of their mean feature.
-        n: test images.
-    """
-
-    probe: float
-    probes: dict[int, float]
-    prototypes: dict[int, float]
-    separation: float
-    centre: Tensor = field(repr=False)
-    n: int
-
-
-_kept: WeakKeyDictionary[Outputs, tuple] = WeakKeyDictionary()
-
-
 def knowledge(evidence: Evidence, outputs: Outputs) -> tuple[Knowledge | None, str]:
-    """`Knowledge` of a model, or None and the reason; computed once per model and request, for all rows of a report."""
-    asked = evidence.splits, evidence.labels, evidence.forgotten, evidence.seed
-    kept = _kept.get(outputs)
-    if kept is None or any(a is not b and (i < 2 or a != b) for i, (a, b) in enumerate(zip(asked, kept[0], strict=True))):
-        kept = _kept[outputs] = asked, learn(evidence, outputs)
-    return kept[1]
+    """`Knowledge` of a model, or None and the reason; the outputs keep it, for all rows of a report."""
+    asked = evidence.forgotten, evidence.seed, evidence.labels, *evidence.splits.values()
+    if asked not in outputs.learned:
+        outputs.learned[asked] = learn(evidence, outputs)
+    return outputs.learned[asked]
 
 
 def learn(evidence: Evidence, outputs: Outputs) -> tuple[Knowledge | None, str]:
     import torch
 
-    from unlearn_cli.ops import probes
+    from unlearn_cli.ops import knowledge
 
     if not evidence.is_class:
         return None, CLASSES_ONLY
@@ -219,52 +173,13 @@ def learn(evidence: Evidence, outputs: Outputs) -> tuple[Knowledge | None, str]:
         if evidence.split(name) is None:
             return None, ABSENT[name]
     forget, retain, held = (evidence.splits[name] for name in ("forget", "retain", "forget_test"))
-    features, labels, classes = outputs.features, evidence.labels, outputs.logits.shape[1]
+    features, labels = outputs.features, evidence.labels
     if reason := unusable(features[torch.cat([forget, retain, held])]):
         return None, reason
-    held_x, held_y = features[held], labels[held]
-    if not bool(torch.isin(held_y, labels[forget]).all()):
+    if not bool(torch.isin(labels[held], labels[forget]).all()):
         return None, "a forgotten class has test images and no training images"
-
-    others = probes.gather(features[retain], labels[retain], classes)
-    gone = probes.gather(features[forget], labels[forget], classes, others.centre)
-    probe = probes.ridge(others + gone)
-    if probe is None:
-        return None, "the features are the same for every image"
-    middle = others.means[others.present].mean(0)
-    centre = others.centre + middle
-    means = others.centre + others.means + gone.means
-    rivals, present = means[others.present], others.present | gone.present
-    place = present.cumsum(0) - 1
-
-    forget_x, forget_y = features[forget], labels[forget]
-    chosen = draws(evidence, DRAWS)
-    prototypes, few = {}, {}
-    for k, picks in chosen.items():
-        right = probes.few_shot_accuracy(held_x, held_y, rivals, forget_x, forget_y, centre, picks)
-        prototypes[k] = sum(right) / len(right)
-        tried = [
-            probes.ridge(others + probes.gather(forget_x[pick], forget_y[pick], classes, others.centre))
-            for pick in picks[:PROBE_DRAWS]
-        ]
-        few[k] = sum(p.accuracy(held_x, held_y) for p in tried) / len(tried)
-    apart = probes.separation(held_x, place[held_y], means[present], centre).mean().item()
-    return Knowledge(probe.accuracy(held_x, held_y), few, prototypes, (1 + apart) / 2, centre, len(held)), ""
-
-
-def draws(evidence: Evidence, count: int) -> dict[int, list[Tensor]]:
-    """Positions into the forget set, k images of each class or all it has, for each k of SHOTS; the same for every model."""
-    import torch
-
-    labels = evidence.labels[evidence.splits["forget"]]
-    generator = torch.Generator().manual_seed(evidence.seed)
-    found: dict[int, list[Tensor]] = {k: [] for k in SHOTS}
-    for k in SHOTS:
-        for _ in range(count):
-            mixed = torch.randperm(len(labels), generator=generator)
-            y = labels[mixed]
-            found[k].append(torch.cat([mixed[y == c][:k] for c in y.unique()]))
-    return found
+    known = knowledge.learn(features, labels, outputs.logits.shape[1], forget, retain, held, evidence.seed)
+    return known, "" if known else "the features are the same for every image"
 
 
 def recovery(evidence: Evidence, of: Callable[[Knowledge], float], least: float) -> Measure:
@@ -303,7 +218,7 @@ def between(own: float, original: float, references: list[float], least: float) 
 
 def similarity(evidence: Evidence, others: list[Outputs]) -> Measure:
     """Linear CKA on the forget set, averaged over other models."""
-    from unlearn_cli.ops import probes
+    from unlearn_cli.ops.similarity import linear_cka
 
     index = evidence.split("forget")
     if index is None:
@@ -313,22 +228,11 @@ def similarity(evidence: Evidence, others: list[Outputs]) -> Measure:
         for features in (evidence.model.features, other.features):
             if not bool(features[index].isfinite().all()):
                 return Measure(None, "the features are not finite")
-        value = probes.linear_cka(evidence.model.features[index], other.features[index])
+        value = linear_cka(evidence.model.features[index], other.features[index])
         if value is None:
             return Measure(None, "the features are the same for every image of the forget set")
         values.append(value)
     return Measure(sum(values) / len(values), detail={"n": len(index), "models": len(values)})
-
-
-def class_means(features: Tensor, labels: Tensor, index: Tensor, classes: int) -> tuple[Tensor, Tensor, Tensor]:
-    """(C, d) mean feature of each class on a split, which classes it has, and the mean of those means; float64."""
-    import torch
-
-    y = labels[index]
-    counts = torch.bincount(y, minlength=classes)
-    sums = torch.zeros(classes, features.shape[1], dtype=torch.float64).index_add_(0, y, features[index].double())
-    means = sums / counts.clamp(min=1)[:, None]
-    return means, counts > 0, means[counts > 0].mean(0)
 
 
 def head_of(outputs: Outputs) -> tuple[Tensor, Tensor | None] | None:
@@ -345,15 +249,6 @@ def head_of(outputs: Outputs) -> tuple[Tensor, Tensor | None] | None:
             if bool(((logits - wanted).abs() <= 1e-2 * (1 + wanted.abs().amax(1, keepdim=True))).all()):
                 return w, b
     return None
-
-
-def wins_over(near: Tensor, far: Tensor) -> float:
-    """Chance that one of the first is larger than one of the second; ties count half."""
-    import torch
-
-    ordered = far.sort().values
-    below, not_above = torch.searchsorted(ordered, near), torch.searchsorted(ordered, near, right=True)
-    return int((below + not_above).sum()) / (2 * len(near) * len(far))
 
 
 def unusable(features: Tensor) -> str:

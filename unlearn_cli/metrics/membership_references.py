@@ -6,11 +6,10 @@ Intervals (`low`, `high`) and `noise_std` are over images: the models are taken 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from unlearn_cli.metrics.membership import auc_measure, sides, too_few, tpr_measure
-from unlearn_cli.metrics.registry import Evidence, Outputs, metric
+from unlearn_cli.metrics.registry import Evidence, metric
 from unlearn_cli.metrics.report import Measure
 
 if TYPE_CHECKING:
@@ -82,7 +81,7 @@ def rmia(evidence: Evidence) -> tuple[Tensor, Tensor, dict] | Measure:
     from unlearn_cli.ops.attack_scores import margin
     from unlearn_cli.ops.ratio_attacks import log_ratio, rmia_scores
 
-    if reason := unusable(evidence, evidence.references, "reference", fewest=1):
+    if reason := evidence.not_comparable():
         return Measure(None, reason)
     forget, unseen = peers(evidence, torch.Generator().manual_seed(evidence.seed))
     population, others = unseen[: len(unseen) // 2], unseen[len(unseen) // 2 :]
@@ -108,8 +107,8 @@ def likelihood_ratios(evidence: Evidence) -> tuple[Tensor, Tensor, dict] | Measu
     from unlearn_cli.ops.attack_scores import margin
     from unlearn_cli.ops.ratio_attacks import likelihood_ratio
 
-    for models, what in ((evidence.references, "reference"), (evidence.shadows, "shadow")):
-        if reason := unusable(evidence, models, what, fewest=2):
+    for kind in ("reference", "shadow"):
+        if reason := evidence.not_comparable(kind, fewest=2):
             return Measure(None, reason)
     forget, unseen = peers(evidence, torch.Generator().manual_seed(evidence.seed))
     if (fewer := min(len(forget), len(unseen))) < 2:
@@ -134,19 +133,6 @@ def peers(evidence: Evidence, draws: Generator) -> tuple[Tensor, Tensor]:
 
     forget, unseen = sides(evidence)
     return forget, unseen[torch.randperm(len(unseen), generator=draws)]
-
-
-def unusable(evidence: Evidence, models: Sequence[Outputs], what: str, fewest: int) -> str:
-    """Why these models cannot be held against the judged one, or nothing."""
-    if not models:
-        return f"needs {'a reference model' if what == 'reference' else 'shadow models'}"
-    if len(models) < fewest:
-        return f"needs at least {fewest} {what} models, there is {len(models)}"
-    if any(other.logits.shape != evidence.logits.shape for other in models):
-        return f"a {what} model has other classes"
-    if not all(bool(other.logits.amax(1).isfinite().all()) for other in models):
-        return f"a {what} model's outputs are not finite"
-    return ""
 
 
 def with_detail(measure: Measure, detail: dict) -> Measure:

@@ -7,7 +7,6 @@ retrained model's may give the set away (the Streisand effect): a caution says s
 from math import log
 
 from unlearn_cli.metrics.accuracy import ABSENT
-from unlearn_cli.metrics.divergence import not_comparable
 from unlearn_cli.metrics.registry import Evidence, Outputs, metric
 from unlearn_cli.metrics.report import Measure
 
@@ -51,7 +50,7 @@ def prediction_share(evidence: Evidence) -> Measure:
     detail = {"n": len(index), "class": int(shares.argmax())} | on_others(
         evidence, lambda other: histogram(evidence.model, other).max().item(), ("forget_test",)
     )
-    if value > MOST_IN_ONE and not not_comparable(evidence):
+    if value > MOST_IN_ONE and not evidence.not_comparable():
         others = [histogram(other, index).max().item() for other in evidence.references]
         if max(others) <= MOST_IN_ONE:
             detail["note"] = "over half of the forget set in one class, unlike any reference (Streisand check)"
@@ -66,9 +65,11 @@ def prediction_divergence(evidence: Evidence) -> Measure:
     """
     from unlearn_cli.ops.density import jensen_shannon
 
-    if reason := not_comparable(evidence):
+    if reason := evidence.not_comparable():
         return Measure(None, reason)
     index = evidence.split("forget")
+    if index is None:
+        return Measure(None, ABSENT["forget"])
     own = histogram(evidence.model, index)
     values = [jensen_shannon(own, histogram(other, index)).item() for other in evidence.references]
     return Measure(sum(values) / len(values), detail={"n": len(index), "references": len(values)})
@@ -90,7 +91,7 @@ def mean_entropy(evidence: Evidence) -> Measure:
         if other is not None:
             values = entropies(evidence.model, other)
             detail |= {name: values.mean().item(), f"{name}_histogram": binned(values)}
-    if not not_comparable(evidence):
+    if not evidence.not_comparable():
         gaps = [abs(value - entropies(other, index).mean().item()) for other in evidence.references]
         if min(gaps) > OFF:
             detail["note"] = f"further than {OFF} from the mean entropy of every reference (Streisand check)"

@@ -35,11 +35,13 @@ class Outputs:
         logits: (N, K) float32.
         features: (N, d) float32, what the head reads.
         weights: every parameter by name, as the checkpoint holds it; no buffers.
+        learned: what metrics learned of it, by what they were asked: one report's rows share original and references.
     """
 
     logits: Tensor
     features: Tensor
     weights: dict[str, Tensor]
+    learned: dict[tuple, object] = field(default_factory=dict, init=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,19 @@ class Evidence:
     def losses(self, index: Tensor) -> Tensor:
         """(n,) cross-entropy in float64: in float32 confident models would tie at zero."""
         return -self.logits[index].double().log_softmax(1).gather(1, self.labels[index, None])[:, 0]
+
+    def not_comparable(self, kind: str = "reference", fewest: int = 1) -> str:
+        """Why the outputs of the references, or of the "shadow" models, cannot be held against the judged one's, or nothing."""
+        models = self.shadows if kind == "shadow" else self.references
+        if not models:
+            return f"needs {'shadow models' if kind == 'shadow' else 'a reference model'}"
+        if len(models) < fewest:
+            return f"needs at least {fewest} {kind} models, there is {len(models)}"
+        if any(other.logits.shape != self.logits.shape for other in models):
+            return f"a {kind} model has other classes"
+        if not all(bool(other.logits.amax(1).isfinite().all()) for other in models):
+            return f"a {kind} model's outputs are not finite"
+        return ""
 
 
 @dataclass(frozen=True)

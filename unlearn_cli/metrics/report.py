@@ -14,7 +14,8 @@ class Measure:
     """One number, or None and the reason why it could not be measured.
 
     Args:
-        detail: what belongs to the number: counts, spread, and under "note" a caution worth a footnote.
+        detail: what belongs to the number: counts, spread, under "note" a caution worth a footnote, and under "ratio" the
+            number before it was cut off at 0 and 1.
         more_than: the measurement stopped at a cap, so the true value is larger than `value`.
     """
 
@@ -27,6 +28,11 @@ class Measure:
     def spread(self) -> float | None:
         """The standard deviation over seeds, where the value is a mean over seeds."""
         return self.detail.get("std") if "seeds" in self.detail else None
+
+    @property
+    def unclipped(self) -> float | None:
+        """The number before it was cut off, which the spread of several is to be judged by."""
+        return self.detail.get("ratio", self.value)
 
 
 @dataclass(frozen=True)

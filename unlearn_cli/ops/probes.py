@@ -1,4 +1,4 @@
-"""What features can still tell: closed-form linear probes, class prototypes, and the similarity of two networks' features.
+"""What features can still tell: closed-form linear probes, and class prototypes.
 
 A probe needs nothing of the images but their count, class means and second moments, so that these are summed once (`gather`)
 and probes of other selections cost one small solve each. Statistics are float64; an image is never visited by a Python loop.
@@ -7,7 +7,6 @@ and probes of other selections cost one small solve each. Statistics are float64
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import isfinite
 
 import torch
 from torch import Tensor
@@ -110,13 +109,22 @@ def ridge(moments: Moments, strength: float = RIDGE) -> Probe | None:
     return Probe(moments.centre + mean, scale, torch.cholesky_solve(target.T, factor), moments.present)
 
 
+def class_means(features: Tensor, labels: Tensor, index: Tensor, classes: int) -> tuple[Tensor, Tensor, Tensor]:
+    """(C, d) mean feature of each class on a split, which classes it has, and the mean of those means; float64."""
+    y = labels[index]
+    counts = torch.bincount(y, minlength=classes)
+    sums = torch.zeros(classes, features.shape[1], dtype=torch.float64).index_add_(0, y, features[index].double())
+    means = sums / counts.clamp(min=1)[:, None]
+    return means, counts > 0, means[counts > 0].mean(0)
+
+
 def directions(features: Tensor, centre: Tensor) -> Tensor:
-    """(n, d) features -> (n, d) float64 unit vectors as seen from the centre; 0 for a feature that lies there."""
-    return torch.nn.functional.normalize(features.double() - centre, dim=1)
+    """(..., d) features -> (..., d) float64 unit vectors as seen from the centre; 0 for a feature that lies there."""
+    return torch.nn.functional.normalize(features.double() - centre, dim=-1)
 
 
 def few_shot_accuracy(
-    held: Tensor, labels: Tensor, rivals: Tensor, shots: Tensor, shot_labels: Tensor, centre: Tensor, draws: list[Tensor]
+    held: Tensor, labels: Tensor, rivals: Tensor, shots: Tensor, shot_labels: Tensor, centre: Tensor, draws: Tensor
 ) -> list[float]:
     """How often held-out images are nearest, by angle, to the mean of a few images of their own class; one number per draw.
 
@@ -125,21 +133,44 @@ def few_shot_accuracy(
         rivals: (R, d) mean features of the classes that have no shots.
         shots: (m, d) features to draw from, shot_labels: (m,) theirs.
         centre: (d,) from where angles are measured.
-        draws: positions into shots, some of every class, one tensor per draw.
+        draws: (D, k) positions into shots, the same classes in the same order in every draw.
 
     Source: "prototype attack" on unlearned networks; prototypes as in Snell et al. 2017, with angles for distances.
     """
     x = directions(held, centre)
     nearest = (x @ directions(rivals, centre).T).amax(1) if len(rivals) else x.new_full((len(x),), -torch.inf)
     classes, own = labels.unique(return_inverse=True)
-    accuracies = []
-    for chosen in draws:
-        means = torch.stack([shots[chosen[shot_labels[chosen] == c]].double().mean(0) for c in classes])
-        near = x @ directions(means, centre).T
-        mine = near.gather(1, own[:, None])[:, 0]
-        others = torch.maximum(near.scatter(1, own[:, None], -torch.inf).amax(1), nearest)
-        accuracies.append(int((mine > others).sum()) / len(x))
-    return accuracies
+    means = directions(means_of_draws(shots, shot_labels, draws, classes), centre)
+    near = (x @ means.flatten(0, 1).T).unflatten(1, means.shape[:2])
+    return shares(wins(near, own, nearest))
+
+
+def means_of_draws(shots: Tensor, labels: Tensor, draws: Tensor, classes: Tensor) -> Tensor:
+    """(D, C, d) float64 mean of the images of each of (C,) classes in each draw.
+
+    Args:
+        shots: (m, d) features to draw from, labels: (m,) theirs.
+        draws: (D, k) positions into them, the same classes in the same order in every draw.
+    """
+    drawn, y = shots[draws].double(), labels[draws[0]]
+    return torch.stack([drawn[:, y == c].mean(1) for c in classes], 1)
+
+
+def wins(scores: Tensor, own: Tensor, others: Tensor) -> Tensor:
+    """(n, D) bool: an image's own score in a draw is above all others of the draw, and above those that no draw changes.
+
+    Args:
+        scores: (n, D, C), own: (n,) the place of each image's own.
+        others: (n,) the highest of the others.
+    """
+    own = own[:, None, None].expand(-1, scores.shape[1], 1)
+    best = scores.scatter(2, own, -torch.inf).amax(2).maximum(others[:, None])
+    return scores.gather(2, own)[..., 0] > best
+
+
+def shares(hits: Tensor) -> list[float]:
+    """The share of True in each column of (n, D)."""
+    return [count / len(hits) for count in hits.sum(0).tolist()]
 
 
 def separation(held: Tensor, labels: Tensor, means: Tensor, centre: Tensor) -> Tensor:
@@ -177,48 +208,23 @@ def prototype_rows(
     """
     w, b = weight.double(), None if bias is None else bias.double()
     kept = torch.ones(len(w), dtype=torch.bool, device=w.device).index_fill(0, classes, False)
-    middle = w[kept].mean(0)
-    size = (w[kept] - middle).norm(dim=1).mean() if int(kept.sum()) > 1 else middle.norm()
-    rows = middle + size * directions(means, centre)
-    level = (w[kept] @ centre + (0 if b is None else b[kept])).mean()
-    shift = level - rows @ centre
+    rows, biases = rows_towards(means, centre, w[kept], None if b is None else b[kept])
     if b is None:
-        rows = rows + shift[:, None] * centre / centre.square().sum().clamp(min=1e-300)
         return w.index_copy(0, classes, rows).to(weight.dtype), None
-    return w.index_copy(0, classes, rows).to(weight.dtype), b.index_copy(0, classes, shift).to(bias.dtype)
+    return w.index_copy(0, classes, rows).to(weight.dtype), b.index_copy(0, classes, biases).to(bias.dtype)
 
 
-class Similarity:
-    """Linear CKA of two networks' features of the same images, summed part by part: memory for the sums alone.
+def rows_towards(means: Tensor, centre: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """The new rows of `prototype_rows` alone, (..., d), and their biases, (...), for (..., d) mean features.
 
-        ‖Y'X‖² / (‖X'X‖ ‖Y'Y‖),   columns centred, Frobenius norms;  from 0 to 1, 1 up to rotation, scale and shift
-
-    Source: "Similarity of Neural Network Representations Revisited", Kornblith et al. 2019.
+    Args:
+        weight, bias: (K, d) and (K,) or None, float64: the other rows of the head.
     """
-
-    def __init__(self):
-        self.sums: list[Tensor] = []
-
-    def add(self, x: Tensor, y: Tensor) -> None:
-        """(n, d) and (n, e) features of the next n images."""
-        x, y = x.double(), y.double()
-        part = [x.new_tensor(len(x)), x.sum(0), y.sum(0), x.T @ x, y.T @ y, x.T @ y]
-        self.sums = part if not self.sums else [a.add_(b) for a, b in zip(self.sums, part, strict=True)]
-
-    def value(self) -> float | None:
-        """The similarity, or None when one side does not vary or is not finite."""
-        n, x, y, xx, yy, xy = self.sums
-        own, other, shared = xx - x.outer(x) / n, yy - y.outer(y) / n, xy - x.outer(y) / n
-        for centred, raw in ((own, xx), (other, yy)):
-            if bool(centred.trace() <= CONSTANT**2 * raw.trace()):  # what centring leaves of a constant is rounding
-                return None
-        value = (shared.norm() / own.norm() * (shared.norm() / other.norm())).item()
-        return min(value, 1.0) if isfinite(value) else None
-
-
-def linear_cka(x: Tensor, y: Tensor) -> float | None:
-    """Linear CKA of (N, d) and (N, e) features, row by row of the same images; None when one side does not vary."""
-    sums = Similarity()
-    for a, b in zip(x.split(CHUNK), y.split(CHUNK), strict=True):
-        sums.add(a, b)
-    return sums.value()
+    middle = weight.mean(0)
+    size = (weight - middle).norm(dim=1).mean() if len(weight) > 1 else middle.norm()
+    rows = middle + size * directions(means, centre)
+    level = (weight @ centre + (0 if bias is None else bias)).mean()
+    shift = level - rows @ centre
+    if bias is None:
+        return rows + shift[..., None] * centre / centre.square().sum().clamp(min=1e-300), None
+    return rows, shift
