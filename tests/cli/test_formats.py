@@ -15,7 +15,8 @@ from unlearn_cli.cli import formats
 from unlearn_cli.errors import one_line
 from unlearn_cli.metrics.registry import columns
 from unlearn_cli.metrics.report import Limit, Measure, Report, Row
-from unlearn_cli.metrics.verdict import judge, parse
+from unlearn_cli.metrics.requirements import parse
+from unlearn_cli.metrics.verdict import judge
 
 NAMES = ["forget_accuracy", "test_accuracy", "relearn_epochs", "membership_auc"]
 REQUIRE = ["forget_accuracy<=0.01", "test_accuracy>=0.8", "membership_auc=reference±0.05"]

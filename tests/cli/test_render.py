@@ -10,7 +10,8 @@ from unlearn_cli.cli.render import render, show
 from unlearn_cli.metrics.ranking import starred
 from unlearn_cli.metrics.registry import columns, known
 from unlearn_cli.metrics.report import Measure, Report, Row
-from unlearn_cli.metrics.verdict import judge, parse, shortest
+from unlearn_cli.metrics.requirements import parse
+from unlearn_cli.metrics.verdict import judge, shortest
 
 NUMBERS = {"forget_seconds": 1234.5, "activation_distance": 1.3579, "unlearning_score": 0.9504}
 LABEL = "resnet18-cifar10.boundary-shrink-class-3.safetensors"

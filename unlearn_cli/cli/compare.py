@@ -61,7 +61,7 @@ def compare(
 
     Example: unlearn compare model.safetensors --class 3 --methods lau,mask,fine-tune --seeds 3
     """
-    from unlearn_cli.metrics import policy, verdict
+    from unlearn_cli.metrics import policy, requirements
 
     run.no_two_formats(json, format)
     names = [name.strip() for name in (methods or "").split(",") if name.strip()]
@@ -73,7 +73,7 @@ def compare(
         raise UnlearnError("--fresh runs methods again, and none is named.", "add --methods lau,mask.")
     policy.check(verify)
     if sort is not None:
-        verdict.metric_called(sort)
+        requirements.metric_called(sort)
     with run.options(device, precision, seed, False, cache_limit, quiet) as options:
         from unlearn_cli import jobs
         from unlearn_cli.settings import from_text

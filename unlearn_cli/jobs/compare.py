@@ -10,7 +10,7 @@ from unlearn_cli.errors import UnlearnError
 from unlearn_cli.jobs import comparison, requests, trials
 from unlearn_cli.jobs.evaluate import Case, measures, open_case, read, revival, selection_of
 from unlearn_cli.jobs.loading import Loaded, Plain, load, original_of
-from unlearn_cli.metrics import policy, ranking, registry, standing, verdict
+from unlearn_cli.metrics import policy, ranking, registry, requirements, standing, verdict
 from unlearn_cli.metrics.registry import Outputs
 from unlearn_cli.metrics.report import Report, Row, Standing
 
@@ -50,7 +50,7 @@ def compare(
         raise UnlearnError("--methods runs on one checkpoint.", "give the original alone, and references with --reference.")
     policy.check(verify)
     if sort:
-        verdict.metric_called(sort)
+        requirements.metric_called(sort)
     tried = trials.trials(run_methods, settings or {})
     first, loaded, roles = _open(checkpoints, references, bool(verify), plain, options)
     wanted = next((found for model in loaded if (found := requests.asked(request, model.record, model.folder))), None)

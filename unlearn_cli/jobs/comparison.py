@@ -6,7 +6,7 @@ from dataclasses import replace
 from unlearn_cli.errors import UnlearnError
 from unlearn_cli.metrics import registry
 from unlearn_cli.metrics.report import Column, Measure, Row
-from unlearn_cli.metrics.verdict import NEEDED, metric_called
+from unlearn_cli.metrics.requirements import NEEDED, metric_called
 
 MAIN = {
     True: ("forget_accuracy", "forget_test_accuracy", "retain_accuracy", "retain_test_accuracy", "unlearning_score",

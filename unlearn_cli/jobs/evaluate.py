@@ -62,14 +62,8 @@ def evaluate(
         record: a JSON file for the deletion record: the request, the models, the data and the numbers.
         request: what was to be forgotten, where the checkpoint does not remember it.
     """
-<<<<<<< HEAD
-    limits = verdict.parse(require)
-    policy.check(verify)
-=======
     limits = requirements.parse(require)
-    if verify not in (None, *policy.VERIFY):
-        raise UnlearnError(f"--verify {verify} is not known.", f"it is one of {', '.join(policy.VERIFY)}.")
->>>>>>> h-metrics
+    policy.check(verify)
     if record is not None:
         from unlearn_cli.jobs import deletion  # `forget` must not wait for it
 

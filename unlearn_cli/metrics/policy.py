@@ -8,12 +8,8 @@ follow the spread of their values (`metrics.noise`).
 from collections.abc import Iterable
 from dataclasses import replace
 
-<<<<<<< HEAD
 from unlearn_cli.errors import UnlearnError
-from unlearn_cli.metrics.verdict import Requirement, parse_one
-=======
 from unlearn_cli.metrics.requirements import Requirement, parse_one
->>>>>>> h-metrics
 
 LEVELS = ("output", "feature")
 VERIFY = {"output": ("output",), "full": LEVELS}
