@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from unlearn_cli.metrics.accuracy import accuracy
-from unlearn_cli.metrics.divergence import not_comparable
 from unlearn_cli.metrics.membership_attacks import membership_efficacy
 from unlearn_cli.metrics.registry import Evidence, metric
 from unlearn_cli.metrics.report import Measure
@@ -52,7 +51,7 @@ def tug_of_war(evidence: Evidence) -> Measure:
 
 def of_gaps(evidence: Evidence, names: tuple[str, ...], summary: Callable[[list[float]], float]) -> Measure:
     """A number from the distances to the references in some of PARTS, and the same with all test images."""
-    if reason := not_comparable(evidence):
+    if reason := evidence.not_comparable():
         return Measure(None, reason)
     gaps = {name: gap(evidence, PARTS[name]) for name in (*names, "test_accuracy")}
     for name in names:
