@@ -58,7 +58,7 @@ def few_shot_recovery(evidence: Evidence) -> Measure:
         accuracies = getattr(own, f"{name}s")
         curves[f"{name}_accuracy"] = list(accuracies.values())
         each = [recovery(evidence, lambda known, k=k, name=name: getattr(known, f"{name}s")[k], POINTS) for k in accuracies]
-        curves[f"{name}_recovery"] = [one.detail.get("ratio") for one in each]
+        curves[f"{name}_recovery"] = [one.unclipped for one in each]
     return Measure(found.value, detail=found.detail | curves)
 
 
