@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch.testing import assert_close
+from toys import known
 
 from unlearn_cli.data.splits import Request, split
 from unlearn_cli.engine.batches import Features
@@ -11,14 +12,6 @@ from unlearn_cli.methods import adv_imp as method
 from unlearn_cli.ops.losses import cross_entropy
 
 BRIEF = {"n_adv": 1, "attack_steps": 3, "attack_step": 1.0}
-
-
-def known(outcome, gone=(3,)):
-    loaded = outcome.loaded
-    run = loaded.run(Options(device="cpu", precision="float32"))
-    with run.adopted(loaded.model, loaded.head) as model:
-        logits = run.logits(model, split(loaded.folder, Request(tuple(map(str, gone)))).forget)
-    return int(torch.isin(logits.argmax(1), torch.tensor(gone)).sum())
 
 
 @pytest.fixture

@@ -2,20 +2,13 @@
 
 import pytest
 import torch
+from toys import accuracy
 
-from unlearn_cli.data.splits import ALL, Request, split
-from unlearn_cli.engine.run import Options, Run
+from unlearn_cli.data.splits import Request
+from unlearn_cli.engine.run import Run
 from unlearn_cli.methods import amnesiac
 
 QUICK = {"epochs": 2, "lr": 1e-3, "batch_size": 64}
-
-
-def accuracy(outcome, name, request):
-    loaded = outcome.loaded
-    part = getattr(split(loaded.folder, request, reads=ALL), name)
-    run = loaded.run(Options(device="cpu", precision="float32"))
-    with run.adopted(loaded.model, loaded.head) as model:
-        return run.correct(model, part) / len(part)
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 from torch.testing import assert_close
+from toys import known
 
 from unlearn_cli.data.splits import Request, split
 from unlearn_cli.engine.batches import seeded
@@ -18,10 +19,6 @@ def forget_logits(loaded):
     run = loaded.run(Options(device="cpu", precision="float32"))
     with run.adopted(loaded.model, loaded.head) as model:
         return run.logits(model, split(loaded.folder, Request(("3",))).forget)
-
-
-def known(loaded):
-    return int((forget_logits(loaded).argmax(1) == 3).sum())
 
 
 # the head
@@ -119,17 +116,17 @@ def test_the_network_keeps_its_shape_and_its_names(toy):
 
 
 def test_it_forgets_when_the_rate_suits_the_network(toy):
-    assert known(toy.forget("boundary-expand", lr=1e-12).loaded) == 139
-    assert known(toy.forget("boundary-expand", short=False, lr=1e-2).loaded) == 0
+    assert known(toy.forget("boundary-expand", lr=1e-12)) == 139
+    assert known(toy.forget("boundary-expand", short=False, lr=1e-2)) == 0
 
 
 def test_the_stop_looks_at_the_model_without_the_shadow(toy):
     made = toy.forget("boundary-expand", short=False, lr=2e-4, stop_accuracy=0.25)
     assert made.run.stopped_by.startswith("the forget accuracy reached 0.25, epoch")
     assert 1 < made.run.steps / 3 < 10
-    assert known(made.loaded) / 147 <= 0.25
+    assert known(made) / 147 <= 0.25
     sooner = toy.forget("boundary-expand", short=False, lr=2e-4, epochs=made.run.steps // 3 - 1)
-    assert known(sooner.loaded) / 147 > 0.25, "an epoch earlier it was not yet reached"
+    assert known(sooner) / 147 > 0.25, "an epoch earlier it was not yet reached"
 
 
 def test_a_budget_that_ends_too_soon_is_said(toy):

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch.testing import assert_close
+from toys import known
 
 from unlearn_cli.data.splits import Request, split
 from unlearn_cli.engine.run import Options, Run
@@ -22,10 +23,6 @@ def forget_logits(outcome):
     run = loaded.run(Options(device="cpu", precision="float32"))
     with run.adopted(loaded.model, loaded.head) as model:
         return run.logits(model, split(loaded.folder, Request(("3",))).forget)
-
-
-def known(outcome):
-    return int((forget_logits(outcome).argmax(1) == 3).sum())
 
 
 # worked by hand

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 import torch
-from toys import Toy
+from toys import Toy, same
 
 from tests.quick import quick
 from unlearn_cli import methods
@@ -14,10 +14,6 @@ from unlearn_cli.engine.run import Run
 from unlearn_cli.errors import UnlearnError
 
 every_method = pytest.mark.parametrize("name", methods.names())
-
-
-def same(a, b):
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
 @pytest.fixture(scope="session")

@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import nn
 from torch.testing import assert_close
+from toys import listed, same
 
 from tests.quick import QUICK
 from unlearn_cli import methods
-from unlearn_cli.data.splits import Request, split
+from unlearn_cli.data.splits import split
 from unlearn_cli.engine.run import Options
 from unlearn_cli.errors import UnlearnError
 from unlearn_cli.jobs.forget import unlearn
@@ -22,17 +23,6 @@ METHOD = methods.get("gli")
 
 def tensor(values):
     return torch.tensor(values, dtype=torch.float64)
-
-
-def same(a, b):
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
-
-
-def listed(toy, count):
-    images = toy.load().folder.images
-    train = (~images.test).nonzero().squeeze(1)
-    chosen = train[torch.linspace(0, len(train) - 1, count).long()]
-    return Request(instances=tuple(images.paths[i] for i in chosen.tolist()))
 
 
 # the push

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 from torch.testing import assert_close
+from toys import known, same
 
 from unlearn_cli.data.splits import Request, split
 from unlearn_cli.engine.run import Options
@@ -126,20 +127,12 @@ def test_the_attack_follows_the_path_worked_by_hand():
 # on the shipped model
 
 
-def same(a, b):
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
-
-
 def logits_of(outcome, name):
     """Of a model that forgot, on one split."""
     loaded = outcome.loaded
     run = loaded.run(Options(device="cpu", precision="float64"))
     with run.adopted(loaded.model, loaded.head) as model:
         return run.logits(model, getattr(split(loaded.folder, Request(("3",)), reads=name), name))
-
-
-def known(outcome, name="forget"):
-    return int((logits_of(outcome, name).argmax(1) == 3).sum())
 
 
 def test_it_stops_when_exactly_no_image_is_given_its_class(toy):

@@ -1,11 +1,8 @@
 """NegGrad+: a step of it by hand, and where it meets fine-tuning."""
 
-import shutil
 
-import pytest
 import torch
 from torch.testing import assert_close
-from toys import Toy
 
 from unlearn_cli.data.splits import Request, split
 from unlearn_cli.engine.run import Options
@@ -13,16 +10,6 @@ from unlearn_cli.ops.losses import cross_entropy
 
 WHOLE = {"batch_size": 5000, "bn": "eval", "lr": 0.05}
 """One step per epoch, so that the order of the images does not matter."""
-
-
-@pytest.fixture
-def few(shipped, tmp_path):
-    """The shipped model on eight training images of each digit."""
-    for path in [p for folder in (shipped / "digits/train").iterdir() for p in sorted(folder.iterdir())[:8]]:
-        (tmp_path / "few/train" / path.parent.name).mkdir(parents=True, exist_ok=True)
-        shutil.copy(path, tmp_path / "few/train" / path.parent.name)
-    shutil.copytree(shipped / "digits/test", tmp_path / "few/test")
-    return Toy(shipped / "model.safetensors", tmp_path / "few")
 
 
 def losses(outcome):

@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+from toys import accuracy, listed
 
 from unlearn_cli.data.splits import ALL, Request, split
-from unlearn_cli.engine.run import Options, Run
+from unlearn_cli.engine.run import Run
 
 SLOW = {"lr": 1e-7, "batch_size": 40}
 """Nothing is forgotten, and every epoch is run."""
@@ -26,20 +27,6 @@ def taught(monkeypatch):
 
     monkeypatch.setattr(Run, "batches", watched)
     return seen
-
-
-def listed(toy, count):
-    images = toy.load().folder.images
-    train = (~images.test).nonzero().squeeze(1)
-    return Request(instances=tuple(images.paths[i] for i in train[:: len(train) // count].tolist()))
-
-
-def accuracy(outcome, name, request):
-    loaded = outcome.loaded
-    part = getattr(split(loaded.folder, request, reads=ALL), name)
-    run = loaded.run(Options(device="cpu", precision="float32"))
-    with run.adopted(loaded.model, loaded.head) as model:
-        return run.correct(model, part) / len(part)
 
 
 def test_no_label_is_one_to_be_forgotten_and_all_others_occur(toy, taught):

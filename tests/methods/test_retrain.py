@@ -1,14 +1,9 @@
 """Retraining: nothing of the original is left but its shape."""
 
-import torch
-from toys import Toy
+from toys import Toy, same
 
 from unlearn_cli.checkpoints import store
 from unlearn_cli.data.splits import Request, split
-
-
-def same(a, b):
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
 def test_the_originals_weights_do_not_matter_and_the_seed_does(toy, tmp_path, shipped):

@@ -1,12 +1,11 @@
 """SCRUB: its two kinds of steps, their order, and rewinding."""
 
-import shutil
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch.testing import assert_close
-from toys import Toy
+from toys import same
 
 from unlearn_cli.data.splits import Request, split
 from unlearn_cli.engine.run import Options, Run
@@ -22,26 +21,12 @@ READS = ("forget", "retain", "selection")
 
 
 @pytest.fixture
-def few(shipped, tmp_path):
-    """The shipped model on eight training images of each digit."""
-    for path in [p for folder in (shipped / "digits/train").iterdir() for p in sorted(folder.iterdir())[:8]]:
-        (tmp_path / "few/train" / path.parent.name).mkdir(parents=True, exist_ok=True)
-        shutil.copy(path, tmp_path / "few/train" / path.parent.name)
-    shutil.copytree(shipped / "digits/test", tmp_path / "few/test")
-    return Toy(shipped / "model.safetensors", tmp_path / "few")
-
-
-@pytest.fixture
 def place(toy):
     """Run, model and splits, in float64."""
     loaded = toy.load()
     run = loaded.run(Options(device="cpu", precision="float64"))
     with run.adopted(loaded.model, loaded.head) as model:
         yield run, model, split(loaded.folder, Request(("3",)), READS, 0.2)
-
-
-def same(a, b):
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
 def moved(outcome, toy):

@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+from toys import furthest, known, listed, on, same
 
-from unlearn_cli.data.splits import Request, split
-from unlearn_cli.engine.run import Options, Run
+from unlearn_cli.data.splits import Request
+from unlearn_cli.engine.run import Run
 from unlearn_cli.errors import UnlearnError
 from unlearn_cli.methods import suli
 from unlearn_cli.methods.suli import layered
@@ -12,28 +13,6 @@ from unlearn_cli.ops.losses import entropy
 
 LOGITS = torch.randn(23, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 3
 THREES = 147
-
-
-def listed(toy, count=40):
-    folder = toy.load().folder
-    paths = [path for path, test in zip(folder.images.paths, folder.images.test, strict=True) if not test]
-    return Request(instances=tuple(paths[:: len(paths) // count]))
-
-
-def on(loaded, request, look, fraction=0.0):
-    """look(run, model, splits) in float64, on a model as loaded."""
-    run = loaded.run(Options(device="cpu", precision="float64"))
-    with run.adopted(loaded.model, loaded.head) as model:
-        return look(run, model, split(loaded.folder, request, ("forget", "selection"), fraction))
-
-
-def furthest(made, expected):
-    """The largest difference of a tensor's values."""
-    return max(float((made[k].double() - t.double()).abs().max()) for k, t in expected.items())
-
-
-def same(a, b):
-    return furthest(a, b) == 0
 
 
 # chunks
@@ -114,7 +93,7 @@ def test_a_chunk_moves_every_weight_by_lr_against_the_sign_of_the_gradient(toy, 
 
 
 def test_listed_images_are_driven_from_their_own_labels(toy):
-    request = listed(toy)
+    request = listed(toy, 40)
     made = toy.forget("suli", request, precision="float64", passes=1, layers=1).tensors
     clear = (g := gradient(toy, request)["head.weight"]).abs() > 1e-5
     moved = (made["head.weight"].double() - toy.weights["head.weight"].double())[clear]
@@ -181,7 +160,7 @@ def test_each_setting_matters(toy, settings):
 
 
 def test_the_authors_label_is_the_prediction(toy):
-    request = listed(toy)
+    request = listed(toy, 40)
     true, argmax = (toy.forget("suli", request, spa_label=label, passes=1, layers=1, precision="float64").tensors
                     for label in ("true", "argmax"))  # fmt: skip
     wrong = on(toy.load(), request, lambda run, model, s: len(s.forget) - run.correct(model, s.forget))
@@ -251,7 +230,7 @@ def test_after_a_chunk_undone_the_next_one_goes_on_from_the_last_accepted(script
 
 
 def test_listed_images_are_not_undone_unless_asked(toy, scripted):
-    request = {"request": listed(toy), "stop_accuracy": 0}
+    request = {"request": listed(toy, 40), "stop_accuracy": 0}
     plain, undone = (scripted(5, 9, **request, **more).tensors for more in ({}, {"rollback": True}))
     assert same(undone, scripted(0, **request).tensors)
     assert not same(plain, undone)
@@ -270,17 +249,10 @@ def test_looking_less_often_undoes_all_that_was_done_since_the_last_look(scripte
 # the end
 
 
-def known(outcome, request, classes):
-    def count(run, model, splits):
-        return int(torch.isin(run.logits(model, splits.forget).argmax(1), torch.tensor(classes)).sum())
-
-    return on(outcome.loaded, request, count)
-
-
 def test_it_stops_at_the_first_chunk_after_which_no_image_is_given_the_class(toy):
     made = toy.forget("suli", lr=2e-3)
     assert made.run.stopped_by.startswith("the forget accuracy reached 0, pass")
-    assert known(made, Request(("3",)), [3]) == 0
+    assert known(made) == 0
     assert made.run.steps < 20
 
 
@@ -288,11 +260,11 @@ def test_of_several_classes_no_image_is_given_any(toy):
     request = Request(("3", "8"))
     made = toy.forget("suli", request, lr=2e-3)
     assert made.run.stopped_by.startswith("the forget accuracy reached 0")
-    assert known(made, request, [3, 8]) == 0
+    assert known(made, (3, 8)) == 0
 
 
 def test_listed_images_end_at_the_originals_accuracy_on_the_selection_set(toy):
-    request = listed(toy)
+    request = listed(toy, 40)
     reference = on(toy.load(), request, lambda run, model, s: run.correct(model, s.selection) / len(s.selection), 0.2)
     made = toy.forget("suli", request, lr=2e-3)
     assert 0 < reference < 1
@@ -301,8 +273,8 @@ def test_listed_images_end_at_the_originals_accuracy_on_the_selection_set(toy):
 
 
 def test_the_selection_set_is_read_only_for_the_accuracy_that_is_not_given(toy):
-    assert toy.forget("suli", listed(toy)).run.images_read["selection"] > 0
-    assert "selection" not in toy.forget("suli", listed(toy), stop_accuracy=0.5).run.images_read
+    assert toy.forget("suli", listed(toy, 40)).run.images_read["selection"] > 0
+    assert "selection" not in toy.forget("suli", listed(toy, 40), stop_accuracy=0.5).run.images_read
     assert "selection" not in toy.forget("suli", passes=1).run.images_read
 
 

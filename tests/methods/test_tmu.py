@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from toys import Toy
+from toys import Toy, listed
 
 from unlearn_cli.checkpoints import store
 from unlearn_cli.data.splits import ALL, Request, split
@@ -15,13 +15,6 @@ from unlearn_cli.ops.difficulty import held_out, references
 
 QUICK = {"twin_epochs": 1, "curriculum_epochs": 1, "curriculum_fraction": 0.1, "twin_fraction": 0.1, "classifier_epochs": 20,
          "classifier_batch": 16, "reference_limit": 20, "attack_steps": 1}  # fmt: skip
-
-
-def some(toy, count=30):
-    """Training images of all classes, spread over the folder."""
-    images = toy.load().folder.images
-    paths = [path for path, test in zip(images.paths, images.test.tolist(), strict=True) if not test]
-    return Request(instances=tuple(paths[:: len(paths) // count][:count]))
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +40,7 @@ def ready(weak):
     """The weak model taken in by a run, and its splits."""
     loaded = weak.load()
     run = loaded.run(Options(device="cpu", precision="float32"))
-    splits = split(loaded.folder, some(weak), ("forget", "retain", "selection"), 0.2)
+    splits = split(loaded.folder, listed(weak, 30), ("forget", "retain", "selection"), 0.2)
     with run.adopted(loaded.model, loaded.head) as model:
         yield SimpleNamespace(run=run, model=model, splits=splits, loaded=loaded)
 
@@ -166,7 +159,7 @@ def test_a_prediction_leaves_the_model_as_it_is_and_is_the_methods_own(ready, we
     before = {name: t.clone() for name, t in ready.model.state_dict().items()}
     easy = predict_easy(ready.run, ready.model, ready.splits, **QUICK)
     assert all(torch.equal(t, before[name]) for name, t in ready.model.state_dict().items())
-    made = weak.forget("tmu", some(weak), **QUICK)
+    made = weak.forget("tmu", listed(weak, 30), **QUICK)
     assert f"predicted: {int(easy.sum())} easy images" in made.run.notes[-1]
     assert "the classifier gets" in made.run.notes[-2]
 
@@ -209,21 +202,21 @@ def test_a_class_without_held_out_images_is_judged_by_the_others(ready, monkeypa
 
 
 def test_hard_images_lose_their_labels_and_easy_ones_keep_them(toy, decided):
-    request = some(toy)
+    request = listed(toy, 30)
     made = toy.forget("tmu", request, short=False, epochs=20, retain_fraction=0.2, lr=0.03)
     assert hits(made, ~decided, request) <= 3
     assert hits(made, decided, request) >= 17
 
 
 def test_ascent_unlearns_them_as_well_and_stays_finite(toy, decided):
-    request = some(toy)
+    request = listed(toy, 30)
     made = toy.forget("tmu", request, short=False, epochs=15, retain_fraction=0.2, hard="ascent")
     assert hits(made, ~decided, request) < hits(made, decided, request) / 2
     assert all(t.isfinite().all() for t in made.tensors.values())
 
 
 def test_every_image_is_seen_once_per_epoch(toy, decided):
-    request = some(toy)
+    request = listed(toy, 30)
     made = toy.forget("tmu", request, epochs=2)
     whole = len(split(made.loaded.folder, request, ALL).retain)
     assert made.run.images_read == {"forget": 2 * 30, "retain": 2 * whole}
@@ -247,7 +240,7 @@ def taught(monkeypatch):
 
 
 def test_hard_images_have_one_wrong_label_and_all_others_their_own(toy, decided, taught):
-    toy.forget("tmu", some(toy), epochs=2)
+    toy.forget("tmu", listed(toy, 30), epochs=2)
     rows = torch.cat(taught)
     kinds = rows[:, 3].bincount().tolist()
     assert kinds[1:] == [2 * 20, 2 * 10]
@@ -258,7 +251,7 @@ def test_hard_images_have_one_wrong_label_and_all_others_their_own(toy, decided,
 
 
 def test_each_setting_of_unlearning_matters(toy, decided):
-    request = some(toy)
+    request = listed(toy, 30)
     plain = toy.forget("tmu", request, **QUICK).tensors["head.weight"]
     for settings in (
         {"start": "twin"},

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from torch.testing import assert_close
-from toys import Toy
+from toys import Toy, listed, same
 
 from tests.quick import QUICK
 from unlearn_cli import methods
@@ -18,18 +18,6 @@ from unlearn_cli.ops.losses import cross_entropy
 
 THREE = Request(("3",))
 METHOD = methods.get("unsir")
-
-
-def same(a, b):
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
-
-
-def listed(toy, count):
-    """Training images of all classes, by their paths."""
-    images = toy.load().folder.images
-    train = (~images.test).nonzero().squeeze(1)
-    chosen = train[torch.linspace(0, len(train) - 1, count).long()]
-    return Request(instances=tuple(images.paths[i] for i in chosen.tolist()))
 
 
 def forget_with(toy, request, change, name="forget", **settings):
