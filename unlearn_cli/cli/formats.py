@@ -8,9 +8,9 @@ from io import StringIO
 from xml.etree import ElementTree
 
 from unlearn_cli.cli import console as streams
-from unlearn_cli.cli.render import BETTER, OUTCOME, cell, fact, names_of, note, starred
+from unlearn_cli.cli.render import BETTER, OUTCOME, cell, fact, names_of, note, series_cells, starred
 from unlearn_cli.errors import one_line
-from unlearn_cli.metrics.report import Column, Limit, Measure, Report, Row, finite, reason_of
+from unlearn_cli.metrics.report import Column, Limit, Measure, Report, Row, Series, finite, reason_of
 from unlearn_cli.metrics.verdict import in_words
 
 ACTIVE = re.compile(r"[\\`*~\[\]<>|#&$]|(?<![^\W_])_|_(?![^\W_])")
@@ -34,10 +34,15 @@ def as_json(report: Report) -> str:
 def as_csv(report: Report) -> str:
     """A row per checkpoint, a column per metric, in full precision; beside a mean over seeds, its standard deviation.
 
-    What was not measured is empty. `>100` is a measurement that stopped at 100, so that it is not taken for the number.
+    What was not measured is empty. `>100` is a measurement that stopped at 100, so that it is not taken for the number, and
+    `<=0.2` a bound from above. The points of a curve follow as columns of their own.
     """
     lines = [{"label": one_line(row.label, len(row.label)), "role": row.role} | cells(row) for row in report.rows]
     names = [name for column in report.columns for name in (column.name, spread(column.name))]
+    for series in report.series:
+        names += [f"{series.name}_{place}" for place in series.places]
+        for line, values in zip(lines, series.values):
+            line |= {f"{series.name}_{place}": repr(value) for place, value in zip(series.places, values) if value is not None}
     used = {name for line in lines for name in line} | {column.name for column in report.columns}
     file = StringIO()
     header = ["label", "role", *(name for name in names if name in used)]
@@ -65,7 +70,7 @@ def digits(measure: Measure) -> str:
     """The number with every digit that tells it from its neighbours, or nothing."""
     if finite(measure.value) is None:
         return ""
-    return (">" if measure.more_than else "") + repr(float(measure.value))
+    return ">" * measure.more_than + "<=" * measure.at_most + repr(float(measure.value))
 
 
 def as_markdown(report: Report) -> str:
@@ -81,6 +86,7 @@ def as_markdown(report: Report) -> str:
         head = ["metric", "better", *(f"{escaped(row.label)} ({name})" for row, name in zip(report.rows, names_of(report.rows)))]
         lines = [metric_cells(column, report.rows, footnotes) for column in report.columns]
         parts.append(table(head, lines, "ll" + "r" * len(report.rows)))
+    parts += [part for series in report.series for part in series_parts(series, names_of(report.rows))]
     parts.append("\n".join(f"- \\[{number}\\] {escaped(remark)}" for remark, number in footnotes.items()))
     about = [f"Note: {remark}" for remark in report.notes]
     about += [f"{name.replace('_', ' ')}: {fact(value)}" for name, value in report.facts.items()]
@@ -101,6 +107,12 @@ def metric_cells(column: Column, rows: Sequence[Row], footnotes: dict[str, int])
         text = escaped("".join(cell(column, row, footnotes)[:2]))
         across.append(f"**{text}**" if best else text)
     return [escaped(column.name), BETTER[column.better], *across]
+
+
+def series_parts(series: Series, names: Sequence[str]) -> list[str]:
+    """Its title, and its places down the checkpoints."""
+    lines = [[escaped(place), *across] for place, across in zip(series.shown, zip(*series_cells(series)))]
+    return [escaped(series.title), table([series.place, *names], lines, "l" + "r" * len(names))]
 
 
 def table(head: Sequence[str], lines: Sequence[Sequence[str]], sides: str) -> str:

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from unlearn_cli.cli import console as streams
-from unlearn_cli.metrics.report import Column, Limit, Measure, Report, Row, Scalar, reason_of
+from unlearn_cli.metrics.report import Column, Limit, Measure, Report, Row, Scalar, Series, reason_of
 from unlearn_cli.metrics.verdict import in_words
 
 SIDE_BY_SIDE = 4
@@ -42,7 +42,7 @@ def show(report: Report, console: Console) -> None:
     if beside is not None and wider(beside, console):
         beside, footnotes = None, {}
     facts = dict(report.facts)
-    if beside is not None:
+    if beside is not None or report.series:
         facts |= {name: row.label for name, row in zip(names_of(report.rows), report.rows) if row.label}
     if report.written:
         facts["written"] = report.written
@@ -54,6 +54,11 @@ def show(report: Report, console: Console) -> None:
             console.print(table)
         if beside is None and any(any(starred(column, report.rows)) for column in report.columns):
             console.print(Text("* the best unlearned checkpoint of its column"))
+    for series in report.series:
+        console.print()
+        console.print(Text(series.title))
+        for table in series_tables(series, names_of(report.rows), console.width):
+            console.print(table)
     if report.limits:
         console.print()
         console.print(limits_table(report.limits, footnotes))
@@ -124,6 +129,29 @@ def by_checkpoint(report: Report, footnotes: dict[str, int], width: int) -> list
     return tables
 
 
+def series_tables(series: Series, names: Sequence[str], width: int) -> list[Table]:
+    """Places down, checkpoints across; as many tables as the width asks for."""
+    downs = series_cells(series)
+    label_width = max(map(len, [series.place, *series.shown]))
+    widths = [max(len(text) for text in [*name.split(), *down]) for name, down in zip(names, downs)]
+    tables = []
+    for part in packed(widths, width - label_width - GAP):
+        table = ruled_table()
+        table.add_column(series.place, no_wrap=True)
+        for i in part:
+            table.add_column(names[i], justify="right", width=widths[i])
+        for place, across in zip(series.shown, zip(*(downs[i] for i in part))):
+            table.add_row(Text(place), *across)
+        tables.append(table)
+    return tables
+
+
+def series_cells(series: Series) -> list[list[str]]:
+    """What each checkpoint's column shows."""
+    chosen = [series.places.index(place) for place in series.shown]
+    return [["-" if values[i] is None else in_unit(values[i], series.unit) for i in chosen] for values in series.values]
+
+
 def limits_table(limits: Sequence[Limit], footnotes: dict[str, int]) -> Table:
     """What was asked, what was found, and whether that is enough. Fractions, as they were typed."""
     table = ruled_table()
@@ -179,11 +207,14 @@ def note(remark: str, footnotes: dict[str, int]) -> str:
 
 
 def number(measure: Measure, unit: str) -> str:
-    """A value as people read it: per cent for fractions, `>` where the measurement stopped at a cap, ± over seeds."""
+    """A value as people read it: per cent for fractions, `>` where the measurement stopped at a cap, ± over seeds.
+
+    `≤` is for a bound from above.
+    """
     text = in_unit(measure.value, unit)
     if "seeds" in measure.detail:
         text = f"{text.rstrip('% s')} ± {in_unit(measure.detail['std'], unit)}"
-    return f">{text}" if measure.more_than else text
+    return f"{'>' * measure.more_than}{'≤' * measure.at_most}{text}"
 
 
 def in_unit(value: float, unit: str) -> str:
@@ -192,6 +223,7 @@ def in_unit(value: float, unit: str) -> str:
         "score": f"{value:.4f}",
         "seconds": f"{value:.2f} s",
         "epochs": f"{value:g}",
+        "steps": f"{value:g}",
     }[unit]
 
 

@@ -25,15 +25,17 @@ LIMIT = re.compile(
     re.VERBOSE,
 )
 NOT_FINITE = re.compile(r"[=<>+±-]\s*(nan|inf|infinity)\b", re.IGNORECASE)
-DECIMALS = {"fraction": 4, "score": 4, "seconds": 2, "epochs": 0}
+DECIMALS = {"fraction": 4, "score": 4, "seconds": 2, "epochs": 0, "steps": 0}
 NEEDED = {
     "reference": ("needs a reference model", "pass --reference FILE: a model trained without the forget set."),
     "original": ("needs the original model", "pass --original FILE: the model before it forgot."),
     "class": ("is defined for requests that name classes only", "leave this limit out for a list of images."),
     "relearn": ("is not measured here", "`unlearn relearn` measures it."),
-    "curves": ("is computed from relearning curves, which no command draws yet", "leave this limit out."),
+    "curves": ("is computed from relearning curves, which are not drawn here",
+               "`unlearn evaluate` draws them, and `unlearn relearn --attack few-shot` shows them."),
     "random": ("needs a network with random weights, which is not made here", "`unlearn evaluate` makes one."),
     "revival": ("needs some steps of training, which are not made here", "`unlearn evaluate` makes them."),
+    "blocks": ("needs passes of its own, which are not made here", "`unlearn evaluate` makes them."),
     "shadow": ("needs shadow models", "pass --shadow FILE, twice at least: models that forgot the same by the same method."),
 }
 
@@ -139,19 +141,19 @@ def in_range(chosen: Metric, value: Decimal, text: str) -> None:
 
 def check_measurable(
     limits: Iterable[Requirement], has_reference: bool, has_original: bool, is_class_request: bool,
-    has_relearn: bool = False, has_passes: bool = False, has_shadow: bool = False, has_curves: bool = False,
+    has_relearn: bool = False, has_passes: bool = False, has_shadow: bool = False,
 ) -> None:
     """Stop before the first pass over the data when a limit can never be judged with what was given.
 
     Args:
-        has_passes: whether the job makes passes of its own for the metrics that are asked for.
+        has_passes: whether the job makes passes and trainings of its own for the metrics that are asked for.
 
     Raises:
         UnlearnError: a limit needs a model that was not given, or another kind of request.
     """
     given = {
         "reference": has_reference, "original": has_original, "class": is_class_request, "relearn": has_relearn,
-        "random": has_passes, "revival": has_passes, "shadow": has_shadow, "curves": has_curves,
+        "shadow": has_shadow, "random": has_passes, "revival": has_passes, "curves": has_passes, "blocks": has_passes,
     }  # fmt: skip
     for limit in limits:
         needs = known()[limit.metric].needs + ((limit.base,) if isinstance(limit.base, str) else ())
@@ -208,6 +210,12 @@ def judge_one(limit: Requirement, measures: dict[str, Measure], models: dict) ->
             return result("not measurable", f"more than {shortest(own.value)}, where the measurement stops"), -inf
         why = f"the true value is larger: the measurement stopped at {shortest(own.value)}"
         return result("pass" if limit.operator in (">", ">=") else "fail", why), float(slack)
+    if own.at_most:         # the truth lies at `value` or below: enough once `value` itself keeps an upper limit
+        below = limit.operator in ("<", "<=")
+        if passed != below or (not below and value > target):
+            return result("not measurable", f"at most {shortest(own.value)}, which does not decide it"), -inf
+        why = f"the true value may be smaller: it is known to be at most {shortest(own.value)}"
+        return result("pass" if below else "fail", why), float(slack)
     most = known()[limit.metric].most
     scale = Decimal(most) if isfinite(most) else max(abs(target), Decimal("1e-12"))
     return result("pass" if passed else "fail"), float(slack / scale)
@@ -245,8 +253,9 @@ def target_of(limit: Requirement, models: dict[str, list[dict[str, Measure]]]) -
     if not found:
         return None, NEEDED[limit.base][0]
     for measure in found:
-        if measure.value is None or measure.more_than:
-            why = measure.reason or f"more than {shortest(measure.value)}, where the measurement stops"
+        if measure.value is None or measure.more_than or measure.at_most:
+            why = measure.reason or (f"more than {shortest(measure.value)}, where the measurement stops" if measure.more_than
+                                     else f"at most {shortest(measure.value)}")  # fmt: skip
             return None, f"the {limit.base}'s value is not known: {why}"
     values = [exact(measure.value, f"the {limit.base}'s {limit.metric}") for measure in found]
     mean = sum(values) / len(values)
