@@ -27,6 +27,7 @@ def sample() -> dict:
         "test_accuracy": Measure(None, "no images"),
         "membership_auc": Measure(float("inf")),
         "relearn_epochs": Measure(100.0, more_than=True),
+        "anamnesis_index": Measure(0.1, detail={"curve": [0.0, None]}, at_most=True),
     }
     limits = [
         Limit("forget_accuracy<=0.01", "forget_accuracy", "<=", 0.01, 0.5, "fail"),
@@ -103,6 +104,8 @@ def test_a_deletion_from_training_to_its_record_prints_documents_that_keep_it(pr
         printed("evaluate", "few.safetensors"),
         printed("evaluate", "few.safetensors", "--class", "2", "--require", "test_accuracy>1", "--reference", "fewer.safetensors"),
         printed("relearn", "clean.safetensors", "--set", "cap=1", "--reference", "fewer.safetensors"),
+        printed("relearn", "clean.safetensors", "--set", "steps=2", "--attack", "retain", "--reference", "fewer.safetensors"),
+        printed("evaluate", "clean.safetensors", "--blocks", "--reference", "fewer.safetensors"),
         printed("compare", "few.safetensors", "fewer.safetensors", "clean.safetensors"),
         printed("compare", "few.safetensors", "--class", "2", "--methods", "mask", "--seeds", "2"),
         printed("compare", "few.safetensors", "fewer.safetensors", "clean.safetensors", "--verify", "full", "--sort", "tug_of_war"),

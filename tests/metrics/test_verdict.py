@@ -137,6 +137,31 @@ def test_a_measurement_that_reached_its_cap_decides_only_what_it_can(limit, outc
     assert found.exit_code == {"pass": 0, "fail": 1, "not measurable": 2}[outcome]
 
 
+@pytest.mark.parametrize(
+    ("limit", "outcome"),
+    [
+        ("anamnesis_index>=0.8", "fail"), ("anamnesis_index>0.2", "fail"), ("anamnesis_index<=0.5", "pass"),
+        ("anamnesis_index<=0.2", "pass"), ("anamnesis_index<0.2", "not measurable"), ("anamnesis_index>=0.2", "not measurable"),
+        ("anamnesis_index<=0.1", "not measurable"), ("anamnesis_index>=0.1", "not measurable"),
+        ("anamnesis_index=1±0.5", "fail"), ("anamnesis_index=0.3±0.1", "not measurable"),
+        ("anamnesis_index=0.1±0.05", "not measurable"), ("anamnesis_index=0.2±0.1", "not measurable"),
+    ],
+)
+def test_a_bound_from_above_decides_only_what_it_can(limit, outcome):
+    found = verdict(limit, anamnesis_index=Measure(0.2, at_most=True))
+    assert found.limits[0].outcome == outcome
+    assert found.exit_code == {"pass": 0, "fail": 1, "not measurable": 2}[outcome]
+
+
+@pytest.mark.parametrize(("bound", "words"), [("more_than", "more than 2"), ("at_most", "at most 2")])
+def test_a_reference_that_is_only_a_bound_is_nothing_to_compare_with(bound, words):
+    known = {"anamnesis_index": Measure(2.0, **{bound: True})}
+    found = verdict("anamnesis_index=reference±5", anamnesis_index=2.0, reference=[known])
+    assert found.limits[0].outcome == "not measurable"
+    assert f"the reference's value is not known: {words}" in found.limits[0].reason
+    assert verdict("anamnesis_index=reference±5", anamnesis_index=2.0, reference=[{"anamnesis_index": 2.0}]).exit_code == 0
+
+
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_number_that_is_not_finite_gives_no_verdict(value):
     with pytest.raises(UnlearnError, match="forget_seconds is (nan|inf)"):

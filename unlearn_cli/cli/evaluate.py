@@ -26,6 +26,10 @@ Junit = Annotated[
     str | None,
     o.option("--junit", help="Write a JUnit XML file with a test case per limit.", panel=o.RESULT, metavar="FILE"),
 ]
+Blocks = Annotated[
+    bool,
+    o.option("--blocks", help="Compare the network with the original and the references, block by block (CKA).", panel=o.RESULT),
+]
 Record = Annotated[
     str | None,
     o.option("--record", help="Write a deletion record (JSON): the request, the method, the models, the data and the numbers.",
@@ -40,6 +44,7 @@ def evaluate(
     shadow: Shadow = None,
     verify: Verify = None,
     require: Require = None,
+    blocks: Blocks = False,
     junit: Junit = None,
     record: Record = None,
     classes: o.Classes = None,
@@ -87,6 +92,7 @@ def evaluate(
             shadows=shadow or (),
             verify=verify,
             require=require or (),
+            blocks=blocks,
             record=record,
             request=run.request(classes, instances),
             plain=run.plain(arch, data, size, mean, std, head, test_fraction),

@@ -1,4 +1,4 @@
-"""A Report in words: tables for people, one line for a pipe. `tables` has those of metrics, `formats` the rest."""
+"""A Report in words: tables for people, one line for a pipe. `tables` has those of metrics, `series` curves, `formats` the rest."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from unlearn_cli.cli import console as streams
-from unlearn_cli.cli import tables
+from unlearn_cli.cli import series, tables
 from unlearn_cli.cli.tables import GAP, note, ruled_table
 from unlearn_cli.metrics import standing
 from unlearn_cli.metrics.report import Limit, Report, Scalar
@@ -38,6 +38,8 @@ def show(report: Report, console: Console) -> None:
     found, names, footnotes = tables.of_metrics(report, console) if has_metrics else ([], {}, {})
     if report.title:
         console.print(Text(report.title, style="bold"))
+    if report.series:
+        names |= {name: row.label for name, row in zip(tables.names_of(report.rows), report.rows) if row.label}
     facts = report.facts | names | ({"written": report.written} if report.written else {})
     if facts:
         console.print(facts_table(facts))
@@ -50,6 +52,11 @@ def show(report: Report, console: Console) -> None:
         console.print()
         for row in report.rows:
             console.print(Text(standing.said(row)))
+    for one in report.series:
+        console.print()
+        console.print(Text(one.title))
+        for table in series.tables(one, tables.names_of(report.rows), console.width):
+            console.print(table)
     if report.limits:
         console.print()
         console.print(limits_table(report.limits, footnotes))

@@ -7,8 +7,8 @@ from typing import Any
 from unlearn_cli.data.splits import Request
 from unlearn_cli.engine.run import Options
 from unlearn_cli.errors import UnlearnError
-from unlearn_cli.jobs import comparison, requests, trials
-from unlearn_cli.jobs.evaluate import Case, measures, open_case, read, revival, selection_of
+from unlearn_cli.jobs import attacks, comparison, requests, trials
+from unlearn_cli.jobs.evaluate import Case, measures, open_case, read, selection_of
 from unlearn_cli.jobs.loading import Loaded, Plain, load, original_of
 from unlearn_cli.metrics import policy, ranking, registry, requirements, standing, verdict
 from unlearn_cli.metrics.registry import Outputs
@@ -70,7 +70,7 @@ def compare(
 
     def measured(model: Loaded, own: Outputs):
         others = [x for x in against if x is not own]
-        more = {"curves": revival(model, case, options)} if revives else {}
+        more = {"curves": {"revival": attacks.revival(model, case, options)}} if revives else {}
         return measures(model, own, case, base, others, options.seed, names, **more)
 
     rows = [Row(model.name, role, measured(model, own)) for model, own, role in zip(loaded, outputs, roles, strict=True)]
