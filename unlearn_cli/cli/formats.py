@@ -52,7 +52,7 @@ def cells(row: Row) -> dict[str, str]:
     found = {}
     for name, measure in row.measures.items():
         found[name] = digits(measure)
-        if "seeds" in measure.detail:
+        if {"seeds", "std"} <= measure.detail.keys():
             found[spread(name)] = repr(measure.detail["std"])
     return found
 

@@ -181,7 +181,7 @@ def note(remark: str, footnotes: dict[str, int]) -> str:
 def number(measure: Measure, unit: str) -> str:
     """A value as people read it: per cent for fractions, `>` where the measurement stopped at a cap, ± over seeds."""
     text = in_unit(measure.value, unit)
-    if "seeds" in measure.detail:
+    if {"seeds", "std"} <= measure.detail.keys():
         text = f"{text.rstrip('% s')} ± {in_unit(measure.detail['std'], unit)}"
     return f">{text}" if measure.more_than else text
 
