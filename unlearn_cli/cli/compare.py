@@ -58,7 +58,7 @@ def compare(
             checkpoints,
             run_methods=names,
             seeds=seeds,
-            references=reference or (),
+            references=run.files(reference),
             request=run.request(classes, instances),
             settings=from_text(settings or []),
             plain=run.plain(arch, data, size, mean, std, head, test_fraction),

@@ -39,7 +39,7 @@ def relearn(
         report = jobs.relearn(
             checkpoint,
             original=original,
-            references=reference or (),
+            references=run.files(reference),
             request=run.request(classes, instances),
             settings=from_text(settings or []),
             plain=run.plain(arch, data, size, mean, std, head, test_fraction),
