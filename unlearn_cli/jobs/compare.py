@@ -14,6 +14,7 @@ from unlearn_cli.jobs import requests
 from unlearn_cli.jobs.evaluate import Case, measures, open_case, read, selection_of
 from unlearn_cli.jobs.forget import SELECTION, unlearn, what_happened
 from unlearn_cli.jobs.loading import Loaded, Plain, load
+from unlearn_cli.jobs.references import distinct
 from unlearn_cli.metrics import registry
 from unlearn_cli.metrics.report import Measure, Report, Row
 
@@ -51,6 +52,7 @@ def compare(
     carves = any("selection" in method.reads_with(values[name], instances) for name, method in chosen.items())
     carved = max([SELECTION if carves else 0.0, *(selection_of(model.record) for model in loaded)])
     case = _case(loaded, roles, request, carved)
+    loaded, roles = _each_reference_once(loaded, roles, case)
     for method in chosen.values():
         method.check_scope(len(case.forgotten))
 
@@ -122,6 +124,15 @@ def _case(loaded: list[Loaded], roles: list[str], given: Request, carved: float)
     if not cases:
         raise UnlearnError("none of these checkpoints has forgotten anything.", "pass --class or --instances.")
     return next(iter(cases.values()))[0]
+
+
+def _each_reference_once(loaded: list[Loaded], roles: list[str], case: Case) -> tuple[list[Loaded], list[str]]:
+    """The models and their roles without references that repeat."""
+    pairs = list(zip(loaded, roles, strict=True))
+    subjects = [model for model, role in pairs if role != "reference"]
+    others = {id(model) for model in distinct([m for m, role in pairs if role == "reference"], subjects, case.splits["forget"])}
+    kept = [(model, role) for model, role in pairs if role != "reference" or id(model) in others]
+    return [model for model, _ in kept], [role for _, role in kept]
 
 
 def _forgotten(first, method, values, request: Request, options: Options, name: str, plain: Plain) -> Loaded:

@@ -15,6 +15,7 @@ from unlearn_cli.engine.run import Options, deterministic
 from unlearn_cli.errors import UnlearnError
 from unlearn_cli.jobs import requests
 from unlearn_cli.jobs.loading import Loaded, Plain, load, original_of
+from unlearn_cli.jobs.references import distinct
 from unlearn_cli.metrics import policy, registry, verdict
 from unlearn_cli.metrics.registry import Curves, Evidence, Outputs
 from unlearn_cli.metrics.report import Measure, Report, Row
@@ -76,15 +77,17 @@ def evaluate(
                                  has_shadow=bool(shadows))  # fmt: skip
     elif verify or record is not None or any(limit.metric not in ANYWHERE for limit in limits):
         raise UnlearnError(f"{checkpoint} has forgotten nothing yet.", "pass --class or --instances, to say what it should have.")
-    others = [load(name, plain, options, loaded) for name in references]
     before = original_of(loaded, plain, options, original) if original or verify else None
+    subjects = [loaded, before] if before else [loaded]
+    others = distinct([load(name, plain, options, loaded) for name in references], subjects, case.splits.get("forget"))
+    shadowing = distinct([load(name, plain, options, loaded) for name in shadows], subjects, None, "shadow")
     if verify:
         limits = policy.limits(verify, case.is_class, len(others)) + limits
 
     own = read(loaded, options)
     against = [read(other, options) for other in others]
     base = read(before, options) if before else None
-    beside = [read(load(name, plain, options, loaded), options) for name in shadows]
+    beside = [read(shadow, options) for shadow in shadowing]
     asked = {limit.metric for limit in limits}
     asked |= {name for name, metric in registry.known().items() if shadows and "shadow" in metric.needs}
     names = [name for name, metric in registry.known().items() if not metric.is_costly or name in asked]
@@ -112,7 +115,7 @@ def evaluate(
         rows=[*rows, mine],
         limits=judged.limits,
         verdict=judged.verdict,
-        notes=[note for model in [loaded, *others, *([before] if before else [])] for note in model.notes],
+        notes=[note for model in [loaded, *others, *shadowing, *([before] if before else [])] for note in model.notes],
         exit_code=judged.exit_code,
     )
     if record is not None:

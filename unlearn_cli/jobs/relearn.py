@@ -10,6 +10,7 @@ from unlearn_cli.engine.run import Options, deterministic
 from unlearn_cli.errors import UnlearnError
 from unlearn_cli.jobs import requests
 from unlearn_cli.jobs.loading import Plain, load, original_of
+from unlearn_cli.jobs.references import distinct
 from unlearn_cli.metrics import registry
 from unlearn_cli.metrics.report import Measure, Report, Row
 
@@ -44,12 +45,13 @@ def relearn(
     held = splits.forget_test if splits.forgotten else splits.forget
     if len(held) == 0:
         raise UnlearnError("the forgotten classes have no test images to look at.", "add some under test/.")
+    others = distinct([load(name, plain, options, loaded) for name in references], [loaded, before], splits.forget.index)
 
     run = before.run(options)
     with run.adopted(before.model, before.head):
         target = run.correct(before.model, held)
     rows = [Row(before.name, "original", {"relearn_epochs": Measure(0.0, detail={"accuracy": target / len(held)})})]
-    for model, role in [*((load(name, plain, options, loaded), "reference") for name in references), (loaded, "unlearned")]:
+    for model, role in [*((other, "reference") for other in others), (loaded, "unlearned")]:
         run = model.run(options)
         with deterministic(run), run.adopted(model.model, model.head) as network:
             epochs, curve = relearn_epochs(run, network, splits.train, held, target, **values)
@@ -70,7 +72,7 @@ def relearn(
         facts=facts,
         columns=registry.columns(["relearn_epochs"], bool(splits.forgotten)),
         rows=rows,
-        notes=loaded.notes,
+        notes=[note for model in [loaded, before, *others] for note in model.notes],
     )
 
 
