@@ -251,9 +251,9 @@ class Run:
         seen, self._losses = torch.stack(self._losses).tolist() if self._losses else [], []
         for number, value in enumerate(seen, self._watched - len(seen) + 1):
             if not math.isfinite(value):
+                last = f" (last finite value {self._finite:.4g})" if math.isfinite(self._finite) else ""
                 raise UnlearnError(
-                    f"stopped at step {number}: the loss is no longer finite "
-                    f"(last finite value {self._finite:.4g}).",
+                    f"stopped at step {number}: the loss is no longer finite{last}.",
                     "lower the learning rate (--set lr=...); nothing was written.",
                 )
             self._finite = value

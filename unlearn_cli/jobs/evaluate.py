@@ -146,7 +146,10 @@ def open_case(loaded: Loaded, given: Request, carved: float | None = None) -> Ca
 def read(model: Loaded, options: Options) -> Outputs:
     """What a model says of all images, without a pass where its backbone has read these images before."""
     tensors = model.checkpoint.tensors
-    logits, features = readout(model.run(options), model.model, model.head, model.folder, tensors, model.name)
+    try:
+        logits, features = readout(model.run(options), model.model, model.head, model.folder, tensors, model.name)
+    except UnlearnError as error:  # of several models, which
+        raise UnlearnError(f"{model.name}: {error.problem}", error.hint) from None
     return Outputs(logits, features, {name: tensors[name] for name, _ in model.model.named_parameters()})
 
 
@@ -165,8 +168,12 @@ def revival(model: Loaded, case: Case, options: Options) -> dict[str, Curves]:
     if len(held) == 0 or len(retain) == 0:
         return {}
     run = model.run(options)
-    with deterministic(run), run.adopted(model.model, model.head) as network:
-        curve = relearn_curve(run, network, None, retain, held, case.forgotten, steps=STEPS, every=LOOK, seeds=1)
+    try:
+        with deterministic(run), run.adopted(model.model, model.head) as network:
+            curve = relearn_curve(run, network, None, retain, held, case.forgotten, steps=STEPS, every=LOOK, seeds=1)
+    except UnlearnError as error:  # a training that diverges says nothing; the other numbers stand
+        model.notes.append(f"{model.name}, trained on retain images: {error.problem}")
+        return {}
     return {"retain": Curves(*curve)}
 
 

@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
+from torch import nn
+
 from unlearn_cli import settings as declared_settings
-from unlearn_cli.data.splits import ALL, Request, split
+from unlearn_cli.data.splits import ALL, Request, Split, split
 from unlearn_cli.engine.relearning import relearn_epochs
-from unlearn_cli.engine.run import Options, deterministic
+from unlearn_cli.engine.run import Options, Run, deterministic
 from unlearn_cli.errors import UnlearnError
 from unlearn_cli.jobs import requests
 from unlearn_cli.jobs.loading import Plain, load, original_of
@@ -49,11 +51,13 @@ def relearn(
 
     run = before.run(options)
     with run.adopted(before.model, before.head):
+        _check_outputs(run, before.model, held, before.name)
         target = run.correct(before.model, held)
     rows = [Row(before.name, "original", {"relearn_epochs": Measure(0.0, detail={"accuracy": target / len(held)})})]
     for model, role in [*((other, "reference") for other in others), (loaded, "unlearned")]:
         run = model.run(options)
         with deterministic(run), run.adopted(model.model, model.head) as network:
+            _check_outputs(run, network, held, model.name)
             epochs, curve = relearn_epochs(run, network, splits.train, held, target, **values)
         detail = {"accuracy_before": curve[0] / len(held), "accuracy_after": curve[-1] / len(held)}
         rows.append(Row(model.name, role, {"relearn_epochs": _measure(epochs, values["cap"], detail)}))
@@ -74,6 +78,12 @@ def relearn(
         rows=rows,
         notes=[note for model in [loaded, before, *others] for note in model.notes],
     )
+
+
+def _check_outputs(run: Run, network: nn.Module, held: Split, name: str) -> None:
+    """Refuse a model that answers with no numbers: it would never relearn, as if it had forgotten."""
+    if not bool(run.logits(network, held, "checking").amax(1).isfinite().all()):
+        raise UnlearnError(f"{name}: the network's outputs are not finite.", "the checkpoint is damaged, or its training diverged.")
 
 
 def _measure(epochs: int | None, cap: int, detail: dict[str, float]) -> Measure:
