@@ -217,3 +217,15 @@ def test_a_distance_that_was_typed_is_not_widened():
     found = verdict("membership_auc=reference±0.05", membership_auc=0.56, reference=references)
     assert found.limits[0].tolerance == 0.05
     assert found.exit_code == 1
+
+
+def test_a_band_that_no_value_could_miss_shows_nothing():
+    def found(*values):
+        reference = [{"membership_auc": value} for value in values]
+        return verdict("membership_auc=reference", reference=reference, membership_auc=0.5)
+
+    assert found(0.48, 0.5, 0.52).exit_code == 0
+    apart = found(0.1, 0.5, 0.9)
+    assert (apart.exit_code, apart.limits[0].outcome) == (2, "not measurable")
+    assert "the references lie so far apart" in apart.verdict
+    assert verdict("membership_auc<=1", membership_auc=0.5).exit_code == 0  # as typed
