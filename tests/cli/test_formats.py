@@ -103,6 +103,7 @@ def test_csv_has_the_spread_beside_a_mean_over_seeds_and_only_there():
     (row,) = read_csv(formats.as_csv(comparison(0.5, seeds=3, std=0.125)))
     assert (row["test_accuracy"], row["test_accuracy_std"]) == ("0.5", "0.125")
     assert "test_accuracy_std" not in read_csv(formats.as_csv(comparison(0.5, folds=10, std=0.125)))[0]
+    assert "test_accuracy_std" not in read_csv(formats.as_csv(comparison(0.5, seeds=1)))[0]
 
 
 def test_csv_has_no_nan_and_no_infinity():

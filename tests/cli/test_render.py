@@ -222,3 +222,8 @@ def test_names_are_never_read_as_markup():
     facts, notes = {"request": "class [red]"}, ["[i]"]
     text = shown(Report("evaluate", "[bold]x", facts, columns(["test_accuracy"]), [row], notes=notes))
     assert all(name in text for name in ("[bold]x", "class [red]", "[/b].safetensors", "Note: [i]"))
+
+
+def test_a_mean_over_seeds_stands_with_its_deviation_where_there_is_one():
+    assert tables.number(Measure(0.5, detail={"seeds": 3, "std": 0.125}), "fraction") == "50.00 ± 12.50%"
+    assert tables.number(Measure(0.5, detail={"seeds": 1}), "fraction") == "50.00%"

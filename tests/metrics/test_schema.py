@@ -99,6 +99,7 @@ def test_a_deletion_from_training_to_its_record_prints_documents_that_keep_it(pr
     documents = [
         printed("train", "few", "-o", "few.safetensors", *options),
         printed("train", "few", "-o", "fewer.safetensors", "--without-class", "2", *options),
+        printed("train", "--like", "few.safetensors", "-o", "others.safetensors", "--without-class", "2", "--references", "2"),
         printed("forget", "--method", "mask", "--class", "2", "few.safetensors", "-o", "clean.safetensors"),
         printed("evaluate", "clean.safetensors", "--require", "forget_accuracy<=0.01", "--record", "told.json"),
         printed("evaluate", "few.safetensors"),

@@ -197,3 +197,15 @@ def test_the_spread_of_references_is_that_of_their_ratios_before_they_were_cut_o
     ratios = (-0.02, -0.01, 0.0)
     assert tolerance(*({"ratio": ratio} for ratio in ratios)) == pytest.approx(9.924843 * 0.01 * math.sqrt(4 / 3), abs=1e-4)
     assert tolerance({}, {}, {}) == 0
+
+
+def test_a_band_that_no_value_could_miss_shows_nothing():
+    def found(*values):
+        reference = [{"membership_auc": value} for value in values]
+        return verdict("membership_auc=reference", reference=reference, membership_auc=0.5)
+
+    assert found(0.48, 0.5, 0.52).exit_code == 0
+    apart = found(0.1, 0.5, 0.9)
+    assert (apart.exit_code, apart.limits[0].outcome) == (2, "not measurable")
+    assert "the references lie so far apart" in apart.verdict
+    assert verdict("membership_auc<=1", membership_auc=0.5).exit_code == 0  # as typed

@@ -48,7 +48,7 @@ def relearn(
         report = jobs.relearn(
             checkpoint,
             original=original,
-            references=reference or (),
+            references=run.files(reference),
             attack=attack,
             request=run.request(classes, instances),
             settings=from_text(settings or []),

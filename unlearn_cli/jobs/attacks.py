@@ -18,6 +18,7 @@ from unlearn_cli.engine.kept import kept
 from unlearn_cli.engine.relearning import relearn_curve
 from unlearn_cli.engine.run import Options, Run, deterministic
 from unlearn_cli.engine.stages import stage_similarity
+from unlearn_cli.errors import UnlearnError
 from unlearn_cli.jobs.loading import Loaded
 from unlearn_cli.metrics import registry
 from unlearn_cli.metrics.accuracy import ABSENT
@@ -48,7 +49,7 @@ def attacked(
     if "random" in needs:
         logits = untrained(models[-1], case, options)
         found = [one | {"random_logits": logits} for one in found]
-    drawn = {arm: [draw(model, case, arm, options) for model in models] for arm in arms(names, case.is_class)}
+    drawn = {arm: [drawn_or_why(model, case, arm, options) for model in models] for arm in arms(names, case.is_class)}
     if "revival" in needs:
         drawn["revival"] = [revival(model, case, options) for model in models]
     for arm, each in drawn.items():
@@ -71,8 +72,9 @@ def beside(each: Sequence[Curves | str], i: int, original: int | None, reference
     own = each[i]
     if isinstance(own, str):
         return own
-    before = None if original is None else each[original].model
-    return Curves(own.steps, own.model, before, [each[j].model for j in references if j != i])
+    before = None if original is None or isinstance(each[original], str) else each[original].model
+    others = [each[j] for j in references if j != i]
+    return Curves(own.steps, own.model, before, [other.model for other in others if not isinstance(other, str)])
 
 
 def parts(model: Loaded, case: "Case") -> tuple[Split, Split, Split]:
@@ -124,7 +126,15 @@ def draw(model: Loaded, case: "Case", arm: str, options: Options, **settings: An
 
 def revival(model: Loaded, case: "Case", options: Options) -> Curves | str:
     """What a few steps on retain images bring back, or the reason why nobody can say."""
-    return draw(model, case, "retain", options, **REVIVAL)
+    return drawn_or_why(model, case, "retain", options, **REVIVAL)
+
+
+def drawn_or_why(model: Loaded, case: "Case", arm: str, options: Options, **settings: Any) -> Curves | str:
+    """The same as `draw` where a training that diverges says nothing, and the other numbers stand."""
+    try:
+        return draw(model, case, arm, options, **settings)
+    except UnlearnError as error:
+        return f"training it on failed: {error.problem.rstrip('.')}"
 
 
 def untrained(model: Loaded, case: "Case", options: Options) -> Tensor:

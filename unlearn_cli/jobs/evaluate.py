@@ -14,6 +14,7 @@ from unlearn_cli.engine.run import Options
 from unlearn_cli.errors import UnlearnError
 from unlearn_cli.jobs import attacks, requests
 from unlearn_cli.jobs.loading import Loaded, Plain, load, original_of
+from unlearn_cli.jobs.references import distinct
 from unlearn_cli.metrics import blocks as by_block
 from unlearn_cli.metrics import policy, registry, relearning, requirements, verdict
 from unlearn_cli.metrics.registry import Evidence, Outputs
@@ -75,8 +76,10 @@ def evaluate(
                                       has_passes=True, has_shadow=bool(shadows))  # fmt: skip
     elif verify or blocks or record is not None or any(limit.metric not in ANYWHERE for limit in limits):
         raise UnlearnError(f"{checkpoint} has forgotten nothing yet.", "pass --class or --instances, to say what it should have.")
-    others = [load(name, plain, options, loaded) for name in references]
     before = original_of(loaded, plain, options, original) if original or verify or blocks else None
+    subjects = [loaded, before] if before else [loaded]
+    others = distinct([load(name, plain, options, loaded) for name in references], subjects, case.splits.get("forget"))
+    shadowing = distinct([load(name, plain, options, loaded) for name in shadows], subjects, None, "shadow")
     if blocks and not (before or others):
         raise UnlearnError("--blocks compares with other models, and there is none.", "pass --original or --reference.")
     if verify:
@@ -87,7 +90,7 @@ def evaluate(
     roles = ["original"] * bool(before) + ["reference"] * len(others) + ["unlearned" if changed else "evaluated"]
     outputs = [read(model, options) for model in models]
     base = outputs[0] if before else None
-    beside = [read(load(name, plain, options, loaded), options) for name in shadows]
+    beside = [read(shadow, options) for shadow in shadowing]
     names = measured({limit.metric for limit in limits}, case, bool(shadows), blocks)
     more = attacks.attacked(models, roles, case, names, options)
 
@@ -110,7 +113,7 @@ def evaluate(
         series=by_block.series([*rows, mine]) if blocks else [],
         limits=judged.limits,
         verdict=judged.verdict,
-        notes=[note for model in [loaded, *others, *([before] if before else [])] for note in model.notes],
+        notes=[note for model in [loaded, *others, *shadowing, *([before] if before else [])] for note in model.notes],
         exit_code=judged.exit_code,
     )
     if record is not None:
@@ -141,7 +144,10 @@ def open_case(loaded: Loaded, given: Request, carved: float | None = None) -> Ca
 def read(model: Loaded, options: Options) -> Outputs:
     """What a model says of all images, without a pass where its backbone has read these images before."""
     tensors = model.checkpoint.tensors
-    logits, features = readout(model.run(options), model.model, model.head, model.folder, tensors, model.name)
+    try:
+        logits, features = readout(model.run(options), model.model, model.head, model.folder, tensors, model.name)
+    except UnlearnError as error:  # of several models, which
+        raise UnlearnError(f"{model.name}: {error.problem}", error.hint) from None
     return Outputs(logits, features, {name: tensors[name] for name, _ in model.model.named_parameters()})
 
 

@@ -12,6 +12,7 @@ from unlearn_cli.errors import UnlearnError, did_you_mean
 from unlearn_cli.jobs import attacks, requests
 from unlearn_cli.jobs.evaluate import Case, measures, open_case
 from unlearn_cli.jobs.loading import Loaded, Plain, load, original_of
+from unlearn_cli.jobs.references import distinct
 from unlearn_cli.metrics import registry, relearning
 from unlearn_cli.metrics.registry import Outputs
 from unlearn_cli.metrics.report import Measure, Report, Row
@@ -63,10 +64,23 @@ def relearn(
     held = attacks.parts(loaded, case)[2]
     if len(held) == 0:
         raise UnlearnError("the forgotten classes have no test images to look at.", "add some under test/.")
-    models = [before, *(load(name, plain, options, loaded) for name in references), loaded]
+    others = distinct([load(name, plain, options, loaded) for name in references], [loaded, before], case.splits["forget"])
+    models = [before, *others, loaded]
+    for model in models:
+        check_outputs(model, held, options)
     if attack == "epochs":
         return epochs_report(models, case, held, values, options)
     return curves_report(models, case, held, attack.replace("-", "_"), values, options)
+
+
+def check_outputs(model: Loaded, held: Split, options: Options) -> None:
+    """Refuse a model that answers with no numbers: it would never relearn, as if it had forgotten."""
+    run = model.run(options)
+    with run.adopted(model.model, model.head) as network:
+        logits = run.logits(network, held, "checking")
+    if not bool(logits.amax(1).isfinite().all()):
+        raise UnlearnError(f"{model.name}: the network's outputs are not finite.",
+                           "the checkpoint is damaged, or its training diverged.")  # fmt: skip
 
 
 def epochs_report(models: Sequence[Loaded], case: Case, held: Split, values: dict[str, Any], options: Options) -> Report:
@@ -96,7 +110,7 @@ def epochs_report(models: Sequence[Loaded], case: Case, held: Split, values: dic
         facts=about(case, held) | facts | {"seed": options.seed},
         columns=registry.columns(["relearn_epochs"], case.is_class),
         rows=rows,
-        notes=models[-1].notes,
+        notes=notes_of(models),
     )
 
 
@@ -137,12 +151,17 @@ def curves_report(
         columns=registry.columns(names, case.is_class),
         rows=rows,
         series=[relearning.series(arm, f"accuracy on {facts['looked_at']}, by step of training", each)],
-        notes=models[-1].notes,
+        notes=notes_of(models),
     )
 
 
 def roles_of(models: Sequence[Loaded]) -> list[str]:
     return ["original", *["reference"] * (len(models) - 2), "unlearned"]
+
+
+def notes_of(models: Sequence[Loaded]) -> list[str]:
+    *others, judged = models
+    return [note for model in [judged, *others] for note in model.notes]
 
 
 def about(case: Case, held: Split) -> dict[str, str]:

@@ -132,7 +132,7 @@ class Report:
     limits: list[Limit] = field(default_factory=list)
     verdict: str = ""
     notes: list[str] = field(default_factory=list)
-    written: str | None = None
+    written: str | list[str] | None = None
     exit_code: int = 0
     series: list[Series] = field(default_factory=list)
 

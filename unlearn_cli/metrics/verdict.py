@@ -56,6 +56,8 @@ def judge_one(limit: Requirement, measures: dict[str, Measure], models: dict) ->
 
     if own.value is None or target is None:
         return result("not measurable", own.reason or reason or "not measured"), -inf
+    if limit.banded and holds_for_all(limit, target):
+        return result("not measurable", "the references lie so far apart that any value would keep the limit"), -inf
     value = exact(own.value, limit.metric)
     slack = {
         "<": target - value, "<=": target - value, ">": value - target, ">=": value - target,
@@ -95,6 +97,13 @@ def widened(limit: Requirement, models: dict[str, list[dict[str, Measure]]]) -> 
         bound = max(limit.base, centre + spread) if limit.operator in ("<", "<=") else min(limit.base, centre - spread)
         return replace(limit, base=bound)
     return limit
+
+
+def holds_for_all(limit: Requirement, target: Decimal) -> bool:
+    """Whether no value that the metric can have would miss the limit, so that keeping it shows nothing."""
+    most = Decimal(known()[limit.metric].most)
+    over, under = target + limit.tolerance >= most, target - limit.tolerance <= 0
+    return {"<": target > most, "<=": over, ">": target < 0, ">=": under, "=": over and under}[limit.operator]
 
 
 def rounded(value: Decimal) -> Decimal:
