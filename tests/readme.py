@@ -13,6 +13,7 @@ import typer
 from tests import results
 from unlearn_cli import methods, models
 from unlearn_cli.cli.app import app
+from unlearn_cli.jobs.relearn import ATTACKS, settings_of
 from unlearn_cli.metrics import registry
 from unlearn_cli.settings import Setting
 
@@ -95,6 +96,14 @@ def settings_table(settings: dict[str, Setting]) -> list[str]:
     return table(["setting", "default", "allowed", "meaning"], rows)
 
 
+def attacks_part() -> str:
+    """The settings of every attack of `relearn`."""
+    text = []
+    for attack in ATTACKS:
+        text += [f"`--attack {attack}`", "", *settings_table(settings_of(attack)), ""]
+    return "\n".join(text[:-1]) + "\n"
+
+
 def shown(value) -> str:
     """A default as it may be typed after `--set name=`."""
     return f"`{value:.4g}`" if isinstance(value, float) else f"`{str(value).lower()}`"
@@ -161,6 +170,7 @@ PARTS = {
     "methods": methods_part,
     "architectures": architectures_part,
     "metrics": metrics_part,
+    "attacks": attacks_part,
 }
 
 

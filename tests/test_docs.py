@@ -14,9 +14,7 @@ import yaml
 
 from unlearn_cli import methods
 from unlearn_cli.checkpoints import record
-from unlearn_cli.engine.relearning import relearn_epochs
 from unlearn_cli.metrics import registry, requirements
-from unlearn_cli.settings import declared
 
 ROOT = readme.README.parent
 TEXT = readme.README.read_text(encoding="utf-8")
@@ -62,7 +60,6 @@ def test_every_command_option_method_and_metric_is_mentioned():
             assert all(f"`{spelling}" in TEXT for spelling in option.opts), option.opts
     assert all(f"| [`{name}`]" in TEXT for name in methods.names())
     assert all(f"| `{name}` |" in TEXT for name in registry.known())
-    assert all(f"`{name}`" in TEXT for name in declared(relearn_epochs))
 
 
 def test_every_field_of_the_record_is_explained():

@@ -14,7 +14,7 @@ from unlearn_cli.cli import console as streams
 from unlearn_cli.cli import formats
 from unlearn_cli.errors import one_line
 from unlearn_cli.metrics.registry import columns
-from unlearn_cli.metrics.report import Limit, Measure, Report, Row
+from unlearn_cli.metrics.report import Limit, Measure, Report, Row, Series
 from unlearn_cli.metrics.requirements import parse
 from unlearn_cli.metrics.verdict import judge
 
@@ -70,10 +70,40 @@ def test_csv_leaves_out_what_is_no_number_and_marks_what_stopped_at_a_cap():
     assert own["relearn_epochs"] == ">100.0"
 
 
+def test_csv_marks_a_bound_from_above():
+    report = comparison(0.5)
+    report.rows[0].measures["test_accuracy"] = Measure(0.25, at_most=True)
+    assert read_csv(formats.as_csv(report))[0]["test_accuracy"] == "<=0.25"
+
+
+def drawn():
+    """A comparison with a curve of which tables show the ends."""
+    report = comparison(0.5, 0.6)
+    values = [[0.1, 0.2, 1 / 3], [0.0, None, 1.0]]
+    report.series = [Series("few_shot", "by step_", "step", ["0", "10", "20"], values, "fraction", ["0", "20"])]
+    return report
+
+
+def test_csv_has_every_point_of_a_curve_in_full():
+    one, other = read_csv(formats.as_csv(drawn()))
+    assert list(one) == ["label", "role", "test_accuracy", "few_shot_0", "few_shot_10", "few_shot_20"]
+    assert [float(one[f"few_shot_{step}"]) for step in (0, 10, 20)] == [0.1, 0.2, 1 / 3]
+    assert (other["few_shot_0"], other["few_shot_10"]) == ("0.0", "")
+
+
+def test_markdown_has_a_table_of_a_curve_at_the_places_that_people_are_shown():
+    text = formats.as_markdown(drawn())
+    assert "by step\\_" in text
+    lines = text[text.index("by step"):].splitlines()
+    assert lines[2:6] == ["| step | unlearned 1 | unlearned 2 |", "| --- | ---: | ---: |", "| 0 | 10.00% | 0.00% |",
+                          "| 20 | 33.33% | 100.00% |"]  # fmt: skip
+
+
 def test_csv_has_the_spread_beside_a_mean_over_seeds_and_only_there():
     (row,) = read_csv(formats.as_csv(comparison(0.5, seeds=3, std=0.125)))
     assert (row["test_accuracy"], row["test_accuracy_std"]) == ("0.5", "0.125")
     assert "test_accuracy_std" not in read_csv(formats.as_csv(comparison(0.5, folds=10, std=0.125)))[0]
+    assert "test_accuracy_std" not in read_csv(formats.as_csv(comparison(0.5, seeds=1)))[0]
 
 
 def test_csv_has_no_nan_and_no_infinity():

@@ -9,7 +9,7 @@ from unlearn_cli.cli import tables
 from unlearn_cli.cli.render import render, show
 from unlearn_cli.metrics.ranking import starred
 from unlearn_cli.metrics.registry import columns, known
-from unlearn_cli.metrics.report import Measure, Report, Row
+from unlearn_cli.metrics.report import Measure, Report, Row, Series
 from unlearn_cli.metrics.requirements import parse
 from unlearn_cli.metrics.verdict import judge, shortest
 
@@ -63,6 +63,25 @@ def test_every_number_is_shown_whole_and_no_line_is_wider_than_the_console(repor
     for row in report.rows:
         for number in expected(row):
             assert all(part in words for part in number.split())
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 160])
+def test_a_curve_has_a_table_of_its_own_with_the_places_that_people_are_shown(width):
+    report = evaluation(5)
+    report.columns = []
+    values = [[i / 100 + place / 1000 for place in range(4)] for i in range(6)] + [[None] * 4]
+    places = ["0", "10", "20", "area"]
+    report.series = [Series("few_shot", "accuracy, by step", "step", places, values, "fraction", ["0", "20", "area"])]
+    text = shown(report, width)
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= width
+    assert "accuracy, by step" in lines
+    found = {place: [cell for line in lines if line.split()[:1] == [place] for cell in line.split()[1:]]
+             for place in places}  # fmt: skip
+    assert found["0"] == ["0.00%", "1.00%", "2.00%", "3.00%", "4.00%", "5.00%", "-"]
+    assert found["area"][1] == "1.30%"
+    assert found["10"] == []
+    assert any(line.split() == ["reference", "5", "retrained-4.safetensors"] for line in lines)
 
 
 def test_few_checkpoints_stand_side_by_side_under_names_that_require_takes():
@@ -203,3 +222,8 @@ def test_names_are_never_read_as_markup():
     facts, notes = {"request": "class [red]"}, ["[i]"]
     text = shown(Report("evaluate", "[bold]x", facts, columns(["test_accuracy"]), [row], notes=notes))
     assert all(name in text for name in ("[bold]x", "class [red]", "[/b].safetensors", "Note: [i]"))
+
+
+def test_a_mean_over_seeds_stands_with_its_deviation_where_there_is_one():
+    assert tables.number(Measure(0.5, detail={"seeds": 3, "std": 0.125}), "fraction") == "50.00 ± 12.50%"
+    assert tables.number(Measure(0.5, detail={"seeds": 1}), "fraction") == "50.00%"

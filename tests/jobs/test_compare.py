@@ -9,6 +9,7 @@ import torch
 
 from unlearn_cli.checkpoints import store
 from unlearn_cli.data.cache import cache_folder
+from unlearn_cli.engine import kept as keeping
 from unlearn_cli.jobs import Options, Request, compare, forget, kept, trials
 from unlearn_cli.jobs.loading import Plain, load
 
@@ -215,11 +216,11 @@ def test_the_runs_that_were_not_used_for_the_longest_go_first(here, ran, monkeyp
     assert len(files) == 3
     for age, path in enumerate(files):
         os.utime(path, (1000 - age, 1000 - age))
-    monkeypatch.setattr(kept, "MOST", int(2.5 * files[0].stat().st_size))
+    monkeypatch.setattr(keeping, "MOST", int(2.5 * files[0].stat().st_size))
     compare(["model.safetensors"], **RUNS | {"run_methods": ["lau"], "seeds": 1})
     left = kept_files()
     assert len(left) == 2 and files[0] in left                          # the new one, and the one used last
-    monkeypatch.setattr(kept, "MOST", files[0].stat().st_size // 2)
+    monkeypatch.setattr(keeping, "LARGEST", files[0].stat().st_size // 2)
     compare(["model.safetensors"], **RUNS | {"run_methods": ["mask"], "seeds": 1, "fresh": True})
     assert kept_files() == left                                     # too large to be kept at all
 

@@ -1,5 +1,6 @@
 """Training: a file at the end, the same one whether or not the training was killed on the way."""
 
+import json
 import shutil
 import signal
 import subprocess
@@ -8,6 +9,7 @@ import time
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from unlearn_cli.checkpoints import store
 
@@ -170,3 +172,173 @@ def test_a_training_can_be_written_to_a_pipe(program, few, tmp_path):
     (tmp_path / "out").write_bytes(done.stdout)
     assert store.read(str(tmp_path / "out")).record.data.folder == str(few)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
+
+
+# references: the same training from several seeds
+
+
+def trained(done):
+    """The epochs that a command ran."""
+    return sum(line.startswith("training, epoch") for line in done.err.splitlines())
+
+
+def files(folder):
+    return {path.name: path.stat().st_mtime_ns for path in folder.iterdir() if path.is_file()}
+
+
+def test_references_are_what_single_trainings_with_the_following_seeds_write(train, tmp_path):
+    done, _ = train("out.safetensors", "--without-class", "3", "--references", "2")
+    names = [tmp_path / f"out-seed{seed}.safetensors" for seed in (1, 2)]
+    assert (done.code, done.out) == (0, "".join(f"{name}\n" for name in names))
+    assert sorted(files(tmp_path)) == [name.name for name in names]
+    for seed, name in zip((1, 2), names, strict=True):
+        assert same(name, train(f"single-{seed}", "--without-class", "3", "--seed", seed)[1])
+        last = store.read(str(name)).record.last
+        assert (last.seed, last.request.classes) == (seed, ["3"])
+    assert not same(*names)
+
+
+def test_references_that_are_there_are_kept_and_only_the_missing_one_is_trained(train, tmp_path):
+    command = ("out.safetensors", "--without-class", "3", "--references", "3")
+    whole, _ = train(*command)
+    second = tmp_path / "out-seed2.safetensors"
+    tensors = store.read(str(second)).tensors
+    second.unlink()
+    before = files(tmp_path)
+    done, _ = train(*command)
+    assert (done.code, done.out) == (0, whole.out)
+    assert (trained(whole), trained(done)) == (9, 3)
+    assert "trained before and kept" in done.err
+    assert files(tmp_path).items() > before.items()
+    assert all(torch.equal(tensors[name], tensor) for name, tensor in store.read(str(second)).tensors.items())
+    anew, _ = train(*command, "--force")
+    assert (anew.code, trained(anew)) == (0, 9)
+    assert "trained before" not in anew.err
+
+
+@pytest.mark.parametrize("other", [("--without-class", "2"), ("--without-class", "3", "--set", "lr=0.05")])
+def test_a_file_of_another_training_is_refused_before_any_reference_is_trained(train, tmp_path, other):
+    _, stranger = train("out-seed2.safetensors", *other, "--seed", "2")
+    before = files(tmp_path)
+    done, _ = train("out.safetensors", "--without-class", "3", "--references", "2")
+    assert (done.code, done.out, trained(done)) == (2, "", 0)
+    assert f"{stranger} already exists, and this command does not make it" in done.err
+    assert files(tmp_path) == before
+
+
+def test_an_interrupted_reference_is_resumed_and_those_before_it_are_kept(train, monkeypatch, tmp_path):
+    from unlearn_cli.jobs.train import _State
+
+    command = ("--without-class", "3", "--references", "3")
+    train("whole.safetensors", *command)
+    keep, epochs = _State.write, []
+
+    def then_interrupt(self, progress):
+        keep(self, progress)
+        epochs.append(progress.epoch)
+        if len(epochs) == 3:  # of two in each training
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_State, "write", then_interrupt)
+        done, _ = train("broken.safetensors", *command)
+    assert (done.code, done.out) == (130, "")
+    assert {name for name in files(tmp_path) if name.startswith("broken")} == {
+        "broken-seed1.safetensors", "broken-seed2.safetensors.resume",
+    }  # fmt: skip
+    done, _ = train("broken.safetensors", *command, "--resume")
+    assert (done.code, trained(done)) == (0, 2 + 3)
+    for seed in (1, 2, 3):
+        assert same(tmp_path / f"broken-seed{seed}.safetensors", tmp_path / f"whole-seed{seed}.safetensors")
+    assert not list(tmp_path.glob("*.resume"))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "problem"),
+    [
+        ("out", ("--references", "2"), "models that never saw a forget set, and none is named"),
+        ("out", ("--references", "0", "--without-class", "3"), "--references"),
+        ("out", ("--references", "2", "--without-class", "3", "--resume"), "out-seed1.resume"),
+        ("nowhere/out", ("--references", "2", "--without-class", "3"), "its folder does not exist"),
+    ],
+)
+def test_references_that_cannot_be_meant_are_refused(train, tmp_path, name, options, problem):
+    done, _ = train(name, *options)
+    assert (done.code, done.out, trained(done)) == (2, "", 0)
+    assert problem in done.err
+    assert not files(tmp_path)
+
+
+def test_several_checkpoints_are_not_written_to_a_pipe(unlearn, few):
+    done = unlearn("train", few, "-o", "-", "--without-class", "3", "--references", "2", *COMMAND)
+    assert (done.code, done.out) == (2, "")
+    assert "several checkpoints cannot go to standard output" in done.err
+
+
+# as another checkpoint was trained
+
+
+@pytest.fixture
+def model(train):
+    return train("model.safetensors", "--set", "lr=0.07", "--seed", "2")[1]
+
+
+LIKE = ("--precision", "float32", "--device", "cpu")
+
+
+def test_a_training_like_a_checkpoint_and_with_its_seed_makes_its_tensors_again(unlearn, model, tmp_path):
+    for seed in (2, 3):
+        done = unlearn("train", "--like", model, "-o", tmp_path / f"again-{seed}", "--seed", seed, *LIKE)
+        assert done.code == 0, done.err
+    assert same(tmp_path / "again-2", model)
+    assert not same(tmp_path / "again-3", model)
+
+
+def test_references_like_a_checkpoint_have_its_recipe_and_not_its_seed(unlearn, model, few, tmp_path):
+    done = unlearn("train", "--like", model, "-o", tmp_path / "out.safetensors", "--without-class", "3", "--references", "2", *LIKE)
+    assert done.out.split() == [str(tmp_path / f"out-seed{seed}.safetensors") for seed in (1, 3)]
+    original, reference = (store.read(str(path)).record for path in (model, tmp_path / "out-seed1.safetensors"))
+    assert reference.last.settings == original.last.settings
+    assert reference.last.settings["lr"] == 0.07
+    assert reference.architecture_settings == original.architecture_settings
+    assert reference.data == original.data
+    assert set(reference.last.images_read) <= {"retain", "test"}
+    assert reference.mean != original.mean  # of the images that are left
+
+
+def test_like_leaves_no_room_for_settings_and_needs_a_record(unlearn, model, few, tmp_path):
+    before = files(tmp_path)
+    for options, problem in (
+        (("--epochs", "3"), "--like takes from the checkpoint what --epochs says"),
+        (("--arch", "compact"), "what --arch says"),
+        (("--set", "lr=1"), "what --set says"),
+    ):
+        done = unlearn("train", "--like", model, "-o", tmp_path / "out", *options)
+        assert (done.code, done.out) == (2, "")
+        assert problem in done.err
+    assert files(tmp_path) == before
+    save_file(store.read(str(model)).tensors, tmp_path / "plain")
+    done = unlearn("train", few, "--like", tmp_path / "plain", "-o", tmp_path / "out")
+    assert (done.code, "does not say how it was trained" in done.err) == (2, True)
+    done = unlearn("train", "-o", tmp_path / "out")
+    assert (done.code, "no folder of images was named" in done.err) == (2, True)
+
+
+# several references by one pattern
+
+
+def test_a_quoted_pattern_names_every_reference_and_a_files_own_name_wins(unlearn, shipped, place, monkeypatch):
+    monkeypatch.chdir(place)
+    (place / "without-3.safetensors").rename("without-3-seed1.safetensors")
+    for seed in (2, 3):
+        name = f"without-3-seed{seed}.safetensors"
+        unlearn("train", "--like", "model.safetensors", "-o", name, "--without-class", "3", "--seed", seed)
+    shutil.copy("without-3-seed2.safetensors", "without-3-seed[13].safetensors")
+
+    def references(pattern):
+        done = unlearn("evaluate", "model.safetensors", "--class", "3", "--reference", pattern, "--json")
+        return [row["label"] for row in json.loads(done.out)["rows"] if row["role"] == "reference"] if done.code == 0 else done.err
+
+    assert references("without-3-seed?.safetensors") == [f"without-3-seed{seed}.safetensors" for seed in (1, 2, 3)]
+    assert references("without-3-seed[13].safetensors") == ["without-3-seed[13].safetensors"]
+    assert "without-5-*: no such file" in references("without-5-*")

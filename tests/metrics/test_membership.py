@@ -81,6 +81,26 @@ def test_a_fit_that_had_too_few_steps_says_so():
     assert logistic.cross_validate(x, y, torch.arange(40) % 4) is not None
 
 
+@pytest.mark.parametrize("factor", [1e2, 1e10, 1e40, 1e300])
+def test_a_factor_on_the_feature_is_a_factor_on_the_slope_however_large_it_is(factor):
+    """In the limit, where the penalty no longer counts; a slope of 0 would tell nobody apart."""
+    y = torch.arange(400) < 200
+    x = torch.randn(400, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + y
+    everything = torch.ones(1, 400, dtype=torch.bool)
+    (w, b), (much, shift) = logistic.fit(1e3 * x, y, everything), logistic.fit(factor * x, y, everything)
+    assert (factor * much).item() == pytest.approx(1e3 * w.item(), rel=1e-4)
+    assert shift.item() == pytest.approx(b.item(), rel=1e-4)
+    assert w.item() > 0
+
+
+def test_a_feature_that_is_no_number_has_no_fit():
+    x, y = torch.arange(10.0), torch.arange(10) < 5
+    for value in (torch.nan, torch.inf):
+        spoiled = x.index_fill(0, torch.tensor(3), value)
+        assert logistic.fit(spoiled, y, torch.ones(1, 10, dtype=torch.bool)) is None
+    assert logistic.fit(x, y, torch.ones(1, 10, dtype=torch.bool)) is not None
+
+
 @pytest.mark.parametrize("forgotten", [(0,), ()], ids=["class", "images"])
 def test_losses_of_one_distribution_cannot_be_told_apart(forgotten):
     accuracy, auc = attack(exponential(1000, 1), exponential(1000, 2), forgotten=forgotten)

@@ -4,10 +4,11 @@ import pytest
 import torch
 from said import said
 
-from unlearn_cli.metrics.registry import Curves, Evidence, measure
+from unlearn_cli.metrics import relearning
+from unlearn_cli.metrics.registry import Curves, Evidence, known, measure
 from unlearn_cli.metrics.report import Measure
 
-NAMES = ("anamnesis_index", "relearn_area", "revived_accuracy")
+NAMES = ("relearn_steps", "anamnesis_index", "relearn_area", "revived_accuracy")
 STEPS = [0, 10, 20, 40]
 KNOWN = [[0.9, 0.9, 0.9, 0.9]]
 
@@ -62,10 +63,35 @@ def test_a_model_that_never_relearns_gives_a_bound_from_below():
 
 def test_a_reference_that_never_relearns_gives_a_bound_from_above():
     ratio = index([0.0, 0.9, 0.9, 0.9], [0.0, 0.1, 0.2, 0.3], [0.0, 0.1, 0.9, 0.9])
-    assert (ratio.value, ratio.more_than, ratio.detail["at_most"]) == (10 / 30, False, True)
+    assert (ratio.value, ratio.more_than, ratio.at_most) == (10 / 30, False, True)
     assert "at most" in ratio.detail["note"]
     assert ratio.detail["reference_never"] == 1
-    assert "at_most" not in index([0.0, 0.9, 0.9, 0.9], [0.0, 0.1, 0.9, 0.9]).detail
+    assert not index([0.0, 0.9, 0.9, 0.9], [0.0, 0.1, 0.9, 0.9]).at_most
+
+
+def test_no_step_at_all_is_zero_whatever_the_reference_needs():
+    ratio = index([0.9, 0.9, 0.9, 0.9], [0.0, 0.1, 0.2, 0.3])
+    assert (ratio.value, ratio.at_most) == (0, False)
+
+
+def test_an_original_that_never_knew_it_shows_nothing():
+    for name in ("anamnesis_index", "relearn_steps"):
+        assert "too little" in found(name, few([[0.9] * 4], [0.9] * 4, original=[[0.05] * 4])).reason
+        assert found(name, few([[0.9] * 4], [0.9] * 4, original=[[0.06] * 4])).value is not None
+
+
+def test_steps_are_the_first_look_near_the_original_and_more_than_the_last_where_there_is_none():
+    seeds = [[0.0, 0.8, 1.0, 0.5], [0.0, 0.6, 0.8, 0.7]]
+    steps = found("relearn_steps", few(seeds))
+    assert (steps.value, steps.more_than) == (20, False)
+    assert steps.detail["steps"] == STEPS
+    assert steps.detail["curve"] == pytest.approx([0, 0.7, 0.9, 0.6])
+    assert (steps.detail["curve_1"], steps.detail["curve_2"]) == tuple(seeds)
+    assert steps.detail["highest"] == pytest.approx((1.0 + 0.8) / 2)
+    assert steps.detail["area"] == pytest.approx((0.35 + 0.8 + 2 * 0.75) / 4)
+    never = found("relearn_steps", few([[0.0, 0.1, 0.2, 0.3]]))
+    assert (never.value, never.more_than) == (40, True)
+    assert "curve_1" not in never.detail
 
 
 def test_when_neither_relearns_there_is_no_index():
@@ -123,10 +149,46 @@ def test_revived_is_the_highest_accuracy_without_any_forgotten_image_averaged_ov
 
 
 def test_without_curves_or_models_to_compare_with_there_is_a_reason():
-    assert all(measured.reason == "no relearning curves were drawn" for measured in measure(evidence(), NAMES).values())
-    for name in NAMES[:2]:
+    assert all("`unlearn relearn --attack" in measured.reason for measured in measure(evidence(), NAMES).values())
+    for name in NAMES[:3]:
         assert found(name, few(KNOWN, original=None)).reason == "needs the original model"
+    for name in NAMES[1:3]:
         assert found(name, few(KNOWN)).reason == "needs a reference model"
+    assert found("relearn_steps", few(KNOWN)).value == 0
+
+
+def test_where_no_curve_can_be_drawn_the_reason_is_passed_on():
+    given = evidence({"few_shot": "one image", "retain": "no images"})
+    assert [measured.reason for measured in measure(given, NAMES).values()] == ["one image"] * 3 + ["no images"]
+
+
+def test_the_short_training_counts_as_the_revival_where_both_were_made():
+    curves = {"retain": Curves(STEPS, [[0.0, 0.0, 0.0, 0.8]]), "revival": Curves([0, 5], [[0.0, 0.1]])}
+    assert found("revived_accuracy", evidence(curves)).value == 0.1
+
+
+@pytest.mark.parametrize("is_class", [True, False])
+def test_every_metric_of_curves_comes_from_an_attack_that_says_so(is_class):
+    by_arm = {arm: relearning.measured_by(arm, is_class) for arm in ("few_shot", "retain")}
+    named = [name for names in by_arm.values() for name in names]
+    assert sorted(named) == sorted(NAMES)
+    forgotten = (0,) if is_class else ()
+    for arm, names in by_arm.items():
+        given = evidence({arm: Curves(STEPS, [[0.0] * 4], KNOWN, [[[0.0, 0.5, 0.5, 0.9]]])}, forgotten)
+        assert {name for name, measured in measure(given, NAMES).items() if measured.value is not None} == set(names)
+    assert set(NAMES) == {name for name, metric in known().items() if {"curves", "revival"} & set(metric.needs)}
+
+
+def test_a_table_of_curves_has_some_looks_and_the_programs_have_all():
+    steps = list(range(0, 501, 10))
+    flat = Curves(steps, [[0.5] * 51, [0.7] * 51])
+    rising = Curves(steps, [[step / 500 for step in steps]])
+    series = relearning.series("few_shot", "accuracy", [flat, rising])
+    assert series.shown == ["0", "10", "20", "50", "100", "200", "500", "area", "highest"]
+    assert series.places == [*map(str, steps), "area", "highest"]
+    assert series.values[0] == pytest.approx([0.6] * 53)
+    assert series.values[1] == pytest.approx([step / 500 for step in steps] + [0.5, 1])
+    assert relearning.series("retain", "accuracy", [Curves([0, 5], [[0.1, 0.2]])]).shown == ["0", "5", "area", "highest"]
 
 
 def test_what_was_measured_in_epochs_is_passed_on():

@@ -27,6 +27,7 @@ def sample() -> dict:
         "test_accuracy": Measure(None, "no images"),
         "membership_auc": Measure(float("inf")),
         "relearn_epochs": Measure(100.0, more_than=True),
+        "anamnesis_index": Measure(0.1, detail={"curve": [0.0, None]}, at_most=True),
     }
     limits = [
         Limit("forget_accuracy<=0.01", "forget_accuracy", "<=", 0.01, 0.5, "fail"),
@@ -98,11 +99,14 @@ def test_a_deletion_from_training_to_its_record_prints_documents_that_keep_it(pr
     documents = [
         printed("train", "few", "-o", "few.safetensors", *options),
         printed("train", "few", "-o", "fewer.safetensors", "--without-class", "2", *options),
+        printed("train", "--like", "few.safetensors", "-o", "others.safetensors", "--without-class", "2", "--references", "2"),
         printed("forget", "--method", "mask", "--class", "2", "few.safetensors", "-o", "clean.safetensors"),
         printed("evaluate", "clean.safetensors", "--require", "forget_accuracy<=0.01", "--record", "told.json"),
         printed("evaluate", "few.safetensors"),
         printed("evaluate", "few.safetensors", "--class", "2", "--require", "test_accuracy>1", "--reference", "fewer.safetensors"),
         printed("relearn", "clean.safetensors", "--set", "cap=1", "--reference", "fewer.safetensors"),
+        printed("relearn", "clean.safetensors", "--set", "steps=2", "--attack", "retain", "--reference", "fewer.safetensors"),
+        printed("evaluate", "clean.safetensors", "--blocks", "--reference", "fewer.safetensors"),
         printed("compare", "few.safetensors", "fewer.safetensors", "clean.safetensors"),
         printed("compare", "few.safetensors", "--class", "2", "--methods", "mask", "--seeds", "2"),
         printed("compare", "few.safetensors", "fewer.safetensors", "clean.safetensors", "--verify", "full", "--sort", "tug_of_war"),

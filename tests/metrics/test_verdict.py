@@ -137,6 +137,31 @@ def test_a_measurement_that_reached_its_cap_decides_only_what_it_can(limit, outc
     assert found.exit_code == {"pass": 0, "fail": 1, "not measurable": 2}[outcome]
 
 
+@pytest.mark.parametrize(
+    ("limit", "outcome"),
+    [
+        ("anamnesis_index>=0.8", "fail"), ("anamnesis_index>0.2", "fail"), ("anamnesis_index<=0.5", "pass"),
+        ("anamnesis_index<=0.2", "pass"), ("anamnesis_index<0.2", "not measurable"), ("anamnesis_index>=0.2", "not measurable"),
+        ("anamnesis_index<=0.1", "not measurable"), ("anamnesis_index>=0.1", "not measurable"),
+        ("anamnesis_index=1±0.5", "fail"), ("anamnesis_index=0.3±0.1", "not measurable"),
+        ("anamnesis_index=0.1±0.05", "not measurable"), ("anamnesis_index=0.2±0.1", "not measurable"),
+    ],
+)
+def test_a_bound_from_above_decides_only_what_it_can(limit, outcome):
+    found = verdict(limit, anamnesis_index=Measure(0.2, at_most=True))
+    assert found.limits[0].outcome == outcome
+    assert found.exit_code == {"pass": 0, "fail": 1, "not measurable": 2}[outcome]
+
+
+@pytest.mark.parametrize(("bound", "words"), [("more_than", "more than 2"), ("at_most", "at most 2")])
+def test_a_reference_that_is_only_a_bound_is_nothing_to_compare_with(bound, words):
+    known = {"anamnesis_index": Measure(2.0, **{bound: True})}
+    found = verdict("anamnesis_index=reference±5", anamnesis_index=2.0, reference=[known])
+    assert found.limits[0].outcome == "not measurable"
+    assert f"the reference's value is not known: {words}" in found.limits[0].reason
+    assert verdict("anamnesis_index=reference±5", anamnesis_index=2.0, reference=[{"anamnesis_index": 2.0}]).exit_code == 0
+
+
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_number_that_is_not_finite_gives_no_verdict(value):
     with pytest.raises(UnlearnError, match="forget_seconds is (nan|inf)"):
@@ -172,3 +197,15 @@ def test_the_spread_of_references_is_that_of_their_ratios_before_they_were_cut_o
     ratios = (-0.02, -0.01, 0.0)
     assert tolerance(*({"ratio": ratio} for ratio in ratios)) == pytest.approx(9.924843 * 0.01 * math.sqrt(4 / 3), abs=1e-4)
     assert tolerance({}, {}, {}) == 0
+
+
+def test_a_band_that_no_value_could_miss_shows_nothing():
+    def found(*values):
+        reference = [{"membership_auc": value} for value in values]
+        return verdict("membership_auc=reference", reference=reference, membership_auc=0.5)
+
+    assert found(0.48, 0.5, 0.52).exit_code == 0
+    apart = found(0.1, 0.5, 0.9)
+    assert (apart.exit_code, apart.limits[0].outcome) == (2, "not measurable")
+    assert "the references lie so far apart" in apart.verdict
+    assert verdict("membership_auc<=1", membership_auc=0.5).exit_code == 0  # as typed

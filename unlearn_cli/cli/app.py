@@ -55,14 +55,14 @@ def run(arguments: list[str]) -> int:
     try:
         code = app(arguments, prog_name="unlearn", standalone_mode=False) or 0
         if code == INTERRUPTED:  # Typer has caught the KeyboardInterrupt by itself
-            console.error("interrupted.", "no output was written.")
+            console.error("interrupted.", "no unfinished output was written.")
         return code
     except UnlearnError as error:
         console.error(error.problem, error.hint)
     except usage_error as error:
         error.show()
     except (typer.Abort, KeyboardInterrupt):
-        console.error("interrupted.", "no output was written.")
+        console.error("interrupted.", "no unfinished output was written.")
         return INTERRUPTED
     except BrokenPipeError:
         sys.stdout = None

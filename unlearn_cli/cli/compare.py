@@ -83,7 +83,7 @@ def compare(
             run_methods=names,
             seeds=seeds,
             fresh=fresh,
-            references=reference or (),
+            references=run.files(reference),
             verify=verify,
             sort=sort,
             all_metrics=all_metrics,

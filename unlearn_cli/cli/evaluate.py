@@ -14,8 +14,8 @@ Require = Annotated[
 ]  # fmt: skip
 Shadow = Annotated[
     list[str] | None,
-    o.option("--shadow", help="A model that forgot the same by the same method from another seed; repeats.", panel=o.MODEL,
-             metavar="FILE"),
+    o.option("--shadow", help="A model that forgot the same by the same method from another seed, or a quoted pattern; repeats.",
+             panel=o.MODEL, metavar="FILE"),
 ]  # fmt: skip
 Verify = Annotated[
     str | None,
@@ -25,6 +25,10 @@ Verify = Annotated[
 Junit = Annotated[
     str | None,
     o.option("--junit", help="Write a JUnit XML file with a test case per limit.", panel=o.RESULT, metavar="FILE"),
+]
+Blocks = Annotated[
+    bool,
+    o.option("--blocks", help="Compare the network with the original and the references, block by block (CKA).", panel=o.RESULT),
 ]
 Record = Annotated[
     str | None,
@@ -40,6 +44,7 @@ def evaluate(
     shadow: Shadow = None,
     verify: Verify = None,
     require: Require = None,
+    blocks: Blocks = False,
     junit: Junit = None,
     record: Record = None,
     classes: o.Classes = None,
@@ -73,20 +78,22 @@ def evaluate(
         raise UnlearnError("--junit has a test case per limit, and no limit is given.", "add --verify or --require.")
     if junit is not None and record is not None and Path(junit).resolve() == Path(record).resolve():
         raise UnlearnError("--junit and --record name the same file.", "give each its own.")
+    references, shadows = run.files(reference), run.files(shadow)
     with run.options(device, precision, seed, force, cache_limit, quiet) as options:
         from unlearn_cli import jobs
         from unlearn_cli.checkpoints import store
 
         if junit is not None:
-            given = (checkpoint, *(reference or ()), *([original] if original else ()))
+            given = (checkpoint, *references, *([original] if original else ()))
             store.claim(junit, force=force, inputs=given, option="--junit")
         report = jobs.evaluate(
             checkpoint,
             original=original,
-            references=reference or (),
-            shadows=shadow or (),
+            references=references,
+            shadows=shadows,
             verify=verify,
             require=require or (),
+            blocks=blocks,
             record=record,
             request=run.request(classes, instances),
             plain=run.plain(arch, data, size, mean, std, head, test_fraction),

@@ -9,11 +9,12 @@ from xml.etree import ElementTree
 
 from unlearn_cli.cli import console as streams
 from unlearn_cli.cli.render import OUTCOME, fact
+from unlearn_cli.cli.series import cells as series_cells
 from unlearn_cli.cli.tables import BETTER, cell, legend, levels_of, names_of, note, shown
 from unlearn_cli.errors import one_line
 from unlearn_cli.metrics import standing
 from unlearn_cli.metrics.ranking import starred
-from unlearn_cli.metrics.report import Column, Limit, Measure, Report, Row, finite, reason_of
+from unlearn_cli.metrics.report import Column, Limit, Measure, Report, Row, Series, finite, reason_of
 from unlearn_cli.metrics.verdict import in_words
 
 ACTIVE = re.compile(r"[\\`*~\[\]<>|#&$]|(?<![^\W_])_|_(?![^\W_])")
@@ -38,11 +39,16 @@ def as_csv(report: Report) -> str:
     """A row per checkpoint, a column per metric, in full precision; beside a mean over seeds, its standard deviation.
 
     What the policy says of a level stands at the end: held, failed, not shown, or the share of seeds that held.
-    What was not measured is empty. `>100` is a measurement that stopped at 100, so that it is not taken for the number.
+    What was not measured is empty. `>100` is a measurement that stopped at 100, so that it is not taken for the number, and
+    `<=0.2` a bound from above. The points of a curve follow as columns of their own.
     """
     lines = [{"label": one_line(row.label, len(row.label)), "role": row.role} | cells(row) for row in report.rows]
     names = [name for column in report.columns for name in (column.name, spread(column.name))]
     names += [f"{level}_level" for level in levels_of(report)]
+    for series in report.series:
+        names += [f"{series.name}_{place}" for place in series.places]
+        for line, values in zip(lines, series.values):
+            line |= {f"{series.name}_{place}": repr(value) for place, value in zip(series.places, values) if value is not None}
     used = {name for line in lines for name in line} | {column.name for column in report.columns}
     file = StringIO()
     header = ["label", "role", *(name for name in names if name in used)]
@@ -70,7 +76,7 @@ def digits(measure: Measure) -> str:
     """The number with every digit that tells it from its neighbours, or nothing."""
     if finite(measure.value) is None:
         return ""
-    return (">" if measure.more_than else "") + repr(float(measure.value))
+    return ">" * measure.more_than + "<=" * measure.at_most + repr(float(measure.value))
 
 
 def as_markdown(report: Report) -> str:
@@ -89,6 +95,7 @@ def as_markdown(report: Report) -> str:
         parts.append(table(head, lines, "ll" + "r" * len(report.rows)))
         parts.append("\n".join(f"- {escaped(line)}" for line in legend(report)))
     parts.append("\n".join(f"- {escaped(standing.said(row))}" for row in report.rows if row.levels))
+    parts += [part for series in report.series for part in series_parts(series, names_of(report.rows))]
     parts.append("\n".join(f"- \\[{number}\\] {escaped(remark)}" for remark, number in footnotes.items()))
     about = [f"Note: {remark}" for remark in report.notes]
     about += [f"{name.replace('_', ' ')}: {fact(value)}" for name, value in report.facts.items()]
@@ -117,6 +124,12 @@ def level_cells(level: str, rows: Sequence[Row]) -> list[str]:
     for one in (row.levels.get(level) for row in rows):
         across.append("-" if one is None else standing.word(one) if one.outcome == "held" else f"**{standing.word(one)}**")
     return [f"{level} level", "held", *across]
+
+
+def series_parts(series: Series, names: Sequence[str]) -> list[str]:
+    """Its title, and its places down the checkpoints."""
+    lines = [[escaped(place), *across] for place, across in zip(series.shown, zip(*series_cells(series)))]
+    return [escaped(series.title), table([series.place, *names], lines, "l" + "r" * len(names))]
 
 
 def table(head: Sequence[str], lines: Sequence[Sequence[str]], sides: str) -> str:

@@ -49,8 +49,10 @@ TestFraction = Annotated[
 ]
 Original = Annotated[str | None, option("--original", help="The model before it forgot.", panel=MODEL, metavar="FILE")]
 References = Annotated[
-    list[str] | None, option("--reference", help="A model trained without the forget set; repeats.", panel=MODEL, metavar="FILE")
-]
+    list[str] | None,
+    option("--reference", help="A model trained without the forget set, or a quoted pattern: 'without-3-*.safetensors'; repeats.",
+           panel=MODEL, metavar="FILE"),
+]  # fmt: skip
 Output = Annotated[
     str | None,
     option("--output", "-o", help="Where to write; - is standard output.", panel=RESULT, metavar="FILE"),

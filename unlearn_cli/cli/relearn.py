@@ -1,13 +1,22 @@
 """`unlearn relearn`."""
 
+from typing import Annotated
+
 from unlearn_cli.cli import options as o
 from unlearn_cli.cli import run
+
+Attack = Annotated[
+    str,
+    o.option("--attack", help="What to train on: epochs, all images until the forgotten is known again; few-shot, a few forgotten "
+             "images; retain, retain images alone. The last two draw curves.", panel=o.RUN, metavar="NAME", show_default=True),
+]  # fmt: skip
 
 
 def relearn(
     checkpoint: o.Checkpoint,
     original: o.Original = None,
     reference: o.References = None,
+    attack: Attack = "epochs",
     classes: o.Classes = None,
     instances: o.Instances = None,
     data: o.Data = None,
@@ -27,7 +36,7 @@ def relearn(
     format: o.Format = None,
     json: o.Json = False,
 ) -> None:
-    """Train copies of CHECKPOINT and of references on, and count the short epochs until the forgotten is known again.
+    """Train copies of CHECKPOINT and of references on, and see how soon the forgotten is known again.
 
     Example: unlearn relearn model.lau-class-3.safetensors --reference without-3.safetensors
     """
@@ -39,7 +48,8 @@ def relearn(
         report = jobs.relearn(
             checkpoint,
             original=original,
-            references=reference or (),
+            references=run.files(reference),
+            attack=attack,
             request=run.request(classes, instances),
             settings=from_text(settings or []),
             plain=run.plain(arch, data, size, mean, std, head, test_fraction),

@@ -1,4 +1,4 @@
-"""A Report in words: tables for people, one line for a pipe. `tables` has those of metrics, `formats` the rest."""
+"""A Report in words: tables for people, one line for a pipe. `tables` has those of metrics, `series` curves, `formats` the rest."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from unlearn_cli.cli import console as streams
-from unlearn_cli.cli import tables
+from unlearn_cli.cli import series, tables
 from unlearn_cli.cli.tables import GAP, note, ruled_table
 from unlearn_cli.metrics import standing
 from unlearn_cli.metrics.report import Limit, Report, Scalar
@@ -19,14 +19,14 @@ OUTCOME = {"pass": ("pass", "green"), "fail": ("FAIL", "bold red"), "not measura
 def render(report: Report) -> int:
     """Show a report where it belongs and return its exit code.
 
-    On a pipe, a command that wrote a file prints the path alone, and the rest goes to stderr. When the checkpoint
+    On a pipe, a command that wrote files prints their paths alone, one a line, and the rest goes to stderr. When the checkpoint
     itself went to stdout (`-o -`), everything else goes to stderr.
     """
     out = streams.err if report.written == "-" else streams.out
     if report.written in (None, "-") or out.is_terminal:
         show(report, out)
     else:
-        out.file.write(report.written + "\n")
+        out.file.writelines(f"{path}\n" for path in paths(report))
         if not streams.is_quiet():
             show(report, streams.err)
     return report.exit_code
@@ -38,7 +38,9 @@ def show(report: Report, console: Console) -> None:
     found, names, footnotes = tables.of_metrics(report, console) if has_metrics else ([], {}, {})
     if report.title:
         console.print(Text(report.title, style="bold"))
-    facts = report.facts | names | ({"written": report.written} if report.written else {})
+    if report.series:
+        names |= {name: row.label for name, row in zip(tables.names_of(report.rows), report.rows) if row.label}
+    facts = report.facts | names | ({"written": ", ".join(paths(report))} if report.written else {})
     if facts:
         console.print(facts_table(facts))
     for table in found:
@@ -50,6 +52,11 @@ def show(report: Report, console: Console) -> None:
         console.print()
         for row in report.rows:
             console.print(Text(standing.said(row)))
+    for one in report.series:
+        console.print()
+        console.print(Text(one.title))
+        for table in series.tables(one, tables.names_of(report.rows), console.width):
+            console.print(table)
     if report.limits:
         console.print()
         console.print(limits_table(report.limits, footnotes))
@@ -61,6 +68,11 @@ def show(report: Report, console: Console) -> None:
         console.print(Text(f"Note: {remark}"))
     if report.verdict:
         console.print(Text(report.verdict, style="bold"))
+
+
+def paths(report: Report) -> list[str]:
+    """The files that were written."""
+    return report.written if isinstance(report.written, list) else [report.written]
 
 
 def facts_table(facts: dict[str, Scalar]) -> Table:

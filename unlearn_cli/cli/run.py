@@ -3,6 +3,7 @@
 import os
 import re
 from contextlib import contextmanager
+from glob import glob
 
 from unlearn_cli.errors import UnlearnError
 
@@ -55,6 +56,11 @@ def request(classes: list[str] | None, instances: str | None):
     if classes and instances:
         raise UnlearnError("classes and a list of images exclude each other.", "ask for one, then for the other.")
     return Request(tuple(classes or ()), read_list(instances) if instances else ())
+
+
+def files(names: list[str] | None) -> list[str]:
+    """File names as typed, a pattern such as `without-3-seed*.safetensors` as the files that match; a file's own name wins."""
+    return [file for name in names or () for file in ([name] if os.path.lexists(name) else sorted(glob(name)) or [name])]
 
 
 def plain(arch, data, size, mean, std, head, test_fraction):

@@ -186,6 +186,8 @@ def note(remark: str, footnotes: dict[str, int]) -> str:
 def number(measure: Measure, unit: str, join: str = " ± ") -> str:
     """A value as people read it: per cent for fractions, `>` where the measurement stopped at a cap, ± over seeds.
 
+    `≤` is for a bound from above.
+
     Args:
         join: what stands before the standard deviation; a line break puts it below.
     """
@@ -193,7 +195,7 @@ def number(measure: Measure, unit: str, join: str = " ± ") -> str:
     if measure.spread is not None:
         spread = in_unit(measure.spread, unit)
         text = f"{text}\n±{spread}" if join == "\n" else f"{text.rstrip('% s')}{join}{spread}"
-    return f">{text}" if measure.more_than else text
+    return f"{'>' * measure.more_than}{'≤' * measure.at_most}{text}"
 
 
 def in_unit(value: float, unit: str) -> str:
@@ -202,6 +204,7 @@ def in_unit(value: float, unit: str) -> str:
         "score": f"{value:.4f}",
         "seconds": f"{value:.2f} s",
         "epochs": f"{value:g}",
+        "steps": f"{value:g}",
     }[unit]
 
 

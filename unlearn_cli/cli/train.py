@@ -7,14 +7,17 @@ import typer
 from unlearn_cli.cli import options as o
 from unlearn_cli.cli import run
 
-Folder = Annotated[str, typer.Argument(metavar="DATA", help="Images as train/<class>/ and test/<class>/, or as <class>/.")]
+Folder = Annotated[
+    str | None,
+    typer.Argument(metavar="DATA", help="Images as train/<class>/ and test/<class>/, or as <class>/; not needed with --like."),
+]
 Target = Annotated[
     str,
     o.option("--output", "-o", help="Where to write; - is standard output.", panel=o.RESULT, metavar="FILE"),
 ]
 Arch = Annotated[
-    str,
-    o.option("--arch", help="Architecture: compact, resnet18, allcnn.", panel=o.MODEL, show_default=True),
+    str | None,
+    o.option("--arch", help="Architecture: resnet18 (the default), compact, allcnn.", panel=o.MODEL, metavar="ARCH"),
 ]
 Epochs = Annotated[
     int | None,
@@ -28,6 +31,17 @@ WithoutFile = Annotated[
     str | None,
     o.option("--without", help="A file of image paths to leave out.", panel=o.ASKED, metavar="FILE"),
 ]
+References = Annotated[
+    int | None,
+    o.option("--references", help="Train so many that differ in their seeds alone: those after --seed, but for that of --like. For "
+             "-o NAME.safetensors they are NAME-seed1.safetensors and so on; those already there are kept.", panel=o.RUN, min=1,
+             metavar="N"),
+]  # fmt: skip
+Like = Annotated[
+    str | None,
+    o.option("--like", help="Train as this checkpoint was: its architecture, recipe, input size and images.", panel=o.MODEL,
+             metavar="CHECKPOINT"),
+]  # fmt: skip
 Channels = Annotated[int | None, o.option("--channels", help="1 for grey, 3 for colour.", panel=o.MODEL, metavar="N")]
 Resume = Annotated[
     bool,
@@ -36,12 +50,14 @@ Resume = Annotated[
 
 
 def train(
-    data: Folder,
-    output: Target,
-    arch: Arch = "resnet18",
+    data: Folder = None,
+    output: Target = ...,
+    arch: Arch = None,
     epochs: Epochs = None,
     without_class: Without = None,
     without: WithoutFile = None,
+    references: References = None,
+    like: Like = None,
     size: o.Size = None,
     channels: Channels = None,
     test_fraction: o.TestFraction = 0.2,
@@ -56,7 +72,7 @@ def train(
     quiet: o.Quiet = False,
     json: o.Json = False,
 ) -> None:
-    """Train a classifier on a folder of images; with --without-class, the reference that never saw a class.
+    """Train a classifier on a folder of images; with --without-class, the reference that never saw a class, or several.
 
     Example: unlearn train photos/ -o model.safetensors --arch compact
     """
@@ -71,6 +87,8 @@ def train(
             arch=arch,
             epochs=epochs,
             without=run.request(without_class, without),
+            references=references,
+            like=like,
             chosen=from_text(settings or []),
             size=size,
             channels=channels,

@@ -64,9 +64,9 @@ class Stepper:
         values, self._waiting = torch.stack(self._waiting).tolist() if self._waiting else [], []
         for number, value in enumerate(values, self._seen - len(values) + 1):
             if not math.isfinite(value):
+                last = f" (last finite value {self._finite:.4g})" if math.isfinite(self._finite) else ""
                 raise UnlearnError(
-                    f"stopped at step {number}: the loss is no longer finite "
-                    f"(last finite value {self._finite:.4g}).",
+                    f"stopped at step {number}: the loss is no longer finite{last}.",
                     "lower the learning rate (--set lr=...); nothing was written.",
                 )
             self._finite = value

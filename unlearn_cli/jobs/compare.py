@@ -7,9 +7,10 @@ from typing import Any
 from unlearn_cli.data.splits import Request
 from unlearn_cli.engine.run import Options
 from unlearn_cli.errors import UnlearnError
-from unlearn_cli.jobs import comparison, requests, trials
-from unlearn_cli.jobs.evaluate import Case, measures, open_case, read, revival, selection_of
+from unlearn_cli.jobs import attacks, comparison, requests, trials
+from unlearn_cli.jobs.evaluate import Case, measures, open_case, read, selection_of
 from unlearn_cli.jobs.loading import Loaded, Plain, load, original_of
+from unlearn_cli.jobs.references import distinct
 from unlearn_cli.metrics import policy, ranking, registry, requirements, standing, verdict
 from unlearn_cli.metrics.registry import Outputs
 from unlearn_cli.metrics.report import Report, Row, Standing
@@ -57,6 +58,7 @@ def compare(
     instances = bool(wanted and wanted[0].instances)
     carved = max([trial.carves(instances) for trial in tried] + [selection_of(model.record) for model in loaded])
     case = _case(loaded, roles, request, carved)
+    loaded, roles = _each_reference_once(loaded, roles, case)
     for trial in tried:
         trial.method.check_scope(len(case.forgotten))
     names = _metrics(verify, case)
@@ -70,7 +72,7 @@ def compare(
 
     def measured(model: Loaded, own: Outputs):
         others = [x for x in against if x is not own]
-        more = {"curves": revival(model, case, options)} if revives else {}
+        more = {"curves": {"revival": attacks.revival(model, case, options)}} if revives else {}
         return measures(model, own, case, base, others, options.seed, names, **more)
 
     rows = [Row(model.name, role, measured(model, own)) for model, own, role in zip(loaded, outputs, roles, strict=True)]
@@ -135,6 +137,15 @@ def _case(loaded: list[Loaded], roles: list[str], given: Request, carved: float)
     if not cases:
         raise UnlearnError("none of these checkpoints has forgotten anything.", "pass --class or --instances.")
     return next(iter(cases.values()))[0]
+
+
+def _each_reference_once(loaded: list[Loaded], roles: list[str], case: Case) -> tuple[list[Loaded], list[str]]:
+    """The models and their roles without references that repeat."""
+    pairs = list(zip(loaded, roles, strict=True))
+    subjects = [model for model, role in pairs if role != "reference"]
+    others = {id(model) for model in distinct([m for m, role in pairs if role == "reference"], subjects, case.splits["forget"])}
+    kept = [(model, role) for model, role in pairs if role != "reference" or id(model) in others]
+    return [model for model, _ in kept], [role for _, role in kept]
 
 
 def _metrics(verify: str | None, case: Case) -> list[str]:

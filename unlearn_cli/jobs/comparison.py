@@ -16,7 +16,12 @@ MAIN = {
             "tug_of_war", "membership_auc", "revived_accuracy", "forget_seconds"),
 }  # fmt: skip
 """What a table shows where all metrics are not asked for, by whether the request names classes."""
-ELSEWHERE = {"revival": "add --verify full.", "relearn": "`unlearn relearn` does.", "curves": "`unlearn relearn` does."}
+ELSEWHERE = {
+    "revival": "add --verify full.",
+    "relearn": "`unlearn relearn` does.",
+    "curves": "`unlearn relearn --attack few-shot` does.",
+    "blocks": "`unlearn evaluate --blocks` does.",
+}
 """How to have a costly metric, by what it needs."""
 
 

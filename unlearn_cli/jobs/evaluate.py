@@ -8,21 +8,20 @@ import torch
 from torch import Tensor
 
 from unlearn_cli.checkpoints.record import Record, RequestRecord
-from unlearn_cli.data.splits import ALL, Request, Split, split
+from unlearn_cli.data.splits import ALL, Request, split
 from unlearn_cli.engine.readout import readout
-from unlearn_cli.engine.relearning import relearn_curve
-from unlearn_cli.engine.run import Options, deterministic
+from unlearn_cli.engine.run import Options
 from unlearn_cli.errors import UnlearnError
-from unlearn_cli.jobs import requests
+from unlearn_cli.jobs import attacks, requests
 from unlearn_cli.jobs.loading import Loaded, Plain, load, original_of
-from unlearn_cli.metrics import policy, registry, requirements, verdict
-from unlearn_cli.metrics.registry import Curves, Evidence, Outputs
+from unlearn_cli.jobs.references import distinct
+from unlearn_cli.metrics import blocks as by_block
+from unlearn_cli.metrics import policy, registry, relearning, requirements, verdict
+from unlearn_cli.metrics.registry import Evidence, Outputs
 from unlearn_cli.metrics.report import Measure, Report, Row
 
 ANYWHERE = ("test_accuracy", "top_two_accuracy")
 """Metrics of a model that nobody asked to forget."""
-STEPS, LOOK = 20, 5
-"""Of training on retain images in a revival, and between two looks: what bad statistics hide comes back in five."""
 
 
 @dataclass
@@ -46,6 +45,7 @@ def evaluate(
     shadows: Sequence[str] = (),
     verify: str | None = None,
     require: Sequence[str] = (),
+    blocks: bool = False,
     record: str | None = None,
     request: Request = Request(),
     plain: Plain = Plain(),
@@ -54,11 +54,12 @@ def evaluate(
     """Measure CHECKPOINT on all its images and judge the limits.
 
     Args:
-        original: the model before it forgot; for `verify` by default the file that the record names, found beside it.
+        original: the model before it forgot; for `verify` and `blocks` by default the file that the record names, found beside.
         references: models trained without the forget set.
         shadows: models that were trained with the forget set and forgot it by the same method, with other seeds.
         verify: "full" or "output", the levels of the built-in policy that are asked for (`metrics.policy`).
         require: further limits such as `forget_test_accuracy<=0.01` or `forget_accuracy=reference±0.05`.
+        blocks: whether to compare the networks block by block with the original's and the references'.
         record: a JSON file for the deletion record: the request, the models, the data and the numbers.
         request: what was to be forgotten, where the checkpoint does not remember it.
     """
@@ -71,34 +72,34 @@ def evaluate(
     loaded = load(checkpoint, plain, options)
     case = open_case(loaded, request)
     if case.request is not None:
-        requirements.check_measurable(limits, bool(references), bool(original or verify), case.is_class, has_passes=True,
-                                      has_shadow=bool(shadows))  # fmt: skip
-    elif verify or record is not None or any(limit.metric not in ANYWHERE for limit in limits):
+        requirements.check_measurable(limits, bool(references), bool(original or verify or blocks), case.is_class,
+                                      has_passes=True, has_shadow=bool(shadows))  # fmt: skip
+    elif verify or blocks or record is not None or any(limit.metric not in ANYWHERE for limit in limits):
         raise UnlearnError(f"{checkpoint} has forgotten nothing yet.", "pass --class or --instances, to say what it should have.")
-    others = [load(name, plain, options, loaded) for name in references]
-    before = original_of(loaded, plain, options, original) if original or verify else None
+    before = original_of(loaded, plain, options, original) if original or verify or blocks else None
+    subjects = [loaded, before] if before else [loaded]
+    others = distinct([load(name, plain, options, loaded) for name in references], subjects, case.splits.get("forget"))
+    shadowing = distinct([load(name, plain, options, loaded) for name in shadows], subjects, None, "shadow")
+    if blocks and not (before or others):
+        raise UnlearnError("--blocks compares with other models, and there is none.", "pass --original or --reference.")
     if verify:
         limits = policy.limits(verify, case.is_class, len(others)) + limits
 
-    own = read(loaded, options)
-    against = [read(other, options) for other in others]
-    base = read(before, options) if before else None
-    beside = [read(load(name, plain, options, loaded), options) for name in shadows]
-    asked = {limit.metric for limit in limits}
-    asked |= {name for name, metric in registry.known().items() if shadows and "shadow" in metric.needs}
-    names = [name for name, metric in registry.known().items() if not metric.is_costly or name in asked]
-    needs = {need for name in names for need in registry.known()[name].needs}
-    extra = {"random_logits": untrained(loaded, case, options) if "random" in needs else None, "shadows": beside}
-
-    def row(model: Loaded, outputs: Outputs, role: str) -> Row:
-        others = [x for x in against if x is not outputs]
-        more = extra | ({"curves": revival(model, case, options)} if "revival" in needs else {})
-        return Row(model.name, role, measures(model, outputs, case, base, others, options.seed, names, **more))
-
-    rows = [row(before, base, "original")] if before else []
-    rows += [row(other, outputs, "reference") for other, outputs in zip(others, against, strict=True)]
     changed = case.request is None or loaded.record.request == case.request
-    mine = row(loaded, own, "unlearned" if changed else "evaluated")
+    models = [*([before] if before else []), *others, loaded]
+    roles = ["original"] * bool(before) + ["reference"] * len(others) + ["unlearned" if changed else "evaluated"]
+    outputs = [read(model, options) for model in models]
+    base = outputs[0] if before else None
+    beside = [read(shadow, options) for shadow in shadowing]
+    names = measured({limit.metric for limit in limits}, case, bool(shadows), blocks)
+    more = attacks.attacked(models, roles, case, names, options)
+
+    def row(i: int) -> Row:
+        rest = [x for j, x in enumerate(outputs) if roles[j] == "reference" and j != i]
+        found = measures(models[i], outputs[i], case, base, rest, options.seed, names, shadows=beside, **more[i])
+        return Row(models[i].name, roles[i], found)
+
+    *rows, mine = map(row, range(len(models)))
     judged = verdict.judge(
         limits, mine.measures, [r.measures for r in rows if r.role == "reference"],
         next((r.measures for r in rows if r.role == "original"), None),
@@ -109,9 +110,10 @@ def evaluate(
         facts=facts(loaded, case, options),
         columns=registry.columns(names, case.is_class),
         rows=[*rows, mine],
+        series=by_block.series([*rows, mine]) if blocks else [],
         limits=judged.limits,
         verdict=judged.verdict,
-        notes=[note for model in [loaded, *others, *([before] if before else [])] for note in model.notes],
+        notes=[note for model in [loaded, *others, *shadowing, *([before] if before else [])] for note in model.notes],
         exit_code=judged.exit_code,
     )
     if record is not None:
@@ -142,28 +144,21 @@ def open_case(loaded: Loaded, given: Request, carved: float | None = None) -> Ca
 def read(model: Loaded, options: Options) -> Outputs:
     """What a model says of all images, without a pass where its backbone has read these images before."""
     tensors = model.checkpoint.tensors
-    logits, features = readout(model.run(options), model.model, model.head, model.folder, tensors, model.name)
+    try:
+        logits, features = readout(model.run(options), model.model, model.head, model.folder, tensors, model.name)
+    except UnlearnError as error:  # of several models, which
+        raise UnlearnError(f"{model.name}: {error.problem}", error.hint) from None
     return Outputs(logits, features, {name: tensors[name] for name, _ in model.model.named_parameters()})
 
 
-def untrained(model: Loaded, case: Case, options: Options) -> Tensor:
-    """(n_forget, K) logits that a network of this architecture with random weights gives the forget set."""
-    run = model.run(options)
-    with run.adopted(model.model, model.head) as network:
-        forget = Split("forget", model.folder.images, case.splits["forget"])
-        return run.logits(run.newborn(network, "zrf"), forget, "random network").float().cpu()
-
-
-def revival(model: Loaded, case: Case, options: Options) -> dict[str, Curves]:
-    """What comes back of the forgotten while a model goes on training for a few steps on retain images alone."""
-    held = "forget_test" if case.is_class else "forget"
-    retain, held = (Split(name, model.folder.images, case.splits[name]) for name in ("retain", held))
-    if len(held) == 0 or len(retain) == 0:
-        return {}
-    run = model.run(options)
-    with deterministic(run), run.adopted(model.model, model.head) as network:
-        curve = relearn_curve(run, network, None, retain, held, case.forgotten, steps=STEPS, every=LOOK, seeds=1)
-    return {"retain": Curves(*curve)}
+def measured(asked: set[str], case: Case, shadows: bool, blocks: bool) -> list[str]:
+    """The metrics of a report: what costs nothing more, and of the others those asked for and what comes with them."""
+    known = registry.known()
+    asked |= {name for name in known if shadows and "shadow" in known[name].needs}
+    asked |= set(by_block.NAMES) if blocks else set()
+    for arm in attacks.arms(asked, case.is_class):
+        asked |= {name for name in relearning.measured_by(arm, case.is_class) if "curves" in known[name].needs}
+    return [name for name, metric in known.items() if not metric.is_costly or name in asked]
 
 
 def measures(

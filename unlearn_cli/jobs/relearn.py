@@ -1,17 +1,31 @@
-"""`relearn`: how many short epochs of training bring the forgotten back, beside models that never knew it."""
+"""`relearn`: how soon the forgotten comes back when training goes on, beside models that never knew it."""
 
 from collections.abc import Sequence
 from typing import Any
 
-from unlearn_cli import settings as declared_settings
-from unlearn_cli.data.splits import ALL, Request, split
-from unlearn_cli.engine.relearning import relearn_epochs
+import torch
+
+from unlearn_cli.data.splits import Request, Split
+from unlearn_cli.engine.relearning import relearn_curve, relearn_epochs
 from unlearn_cli.engine.run import Options, deterministic
-from unlearn_cli.errors import UnlearnError
-from unlearn_cli.jobs import requests
-from unlearn_cli.jobs.loading import Plain, load, original_of
-from unlearn_cli.metrics import registry
+from unlearn_cli.errors import UnlearnError, did_you_mean
+from unlearn_cli.jobs import attacks, requests
+from unlearn_cli.jobs.evaluate import Case, measures, open_case
+from unlearn_cli.jobs.loading import Loaded, Plain, load, original_of
+from unlearn_cli.jobs.references import distinct
+from unlearn_cli.metrics import registry, relearning
+from unlearn_cli.metrics.registry import Outputs
 from unlearn_cli.metrics.report import Measure, Report, Row
+from unlearn_cli.settings import Setting, declared, parse
+
+ATTACKS = ("epochs", "few-shot", "retain")
+"""Training on all training images; on a few forgotten ones among retain images; on retain images alone."""
+
+
+def settings_of(attack: str) -> dict[str, Setting]:
+    """The settings of an attack's training."""
+    known = declared(relearn_epochs if attack == "epochs" else relearn_curve)
+    return {name: setting for name, setting in known.items() if (attack, name) != ("retain", "shots")}
 
 
 def relearn(
@@ -19,62 +33,143 @@ def relearn(
     *,
     original: str | None = None,
     references: Sequence[str] = (),
+    attack: str = "epochs",
     request: Request = Request(),
     settings: dict[str, Any] | None = None,
     plain: Plain = Plain(),
     options: Options = Options(),
 ) -> Report:
-    """Train copies of CHECKPOINT and of the references on, until each knows the forget set as the original does.
+    """Train copies of CHECKPOINT and of the references on, and see how soon they know the forget set again.
 
     Args:
         original: the model before it forgot; by default the file that the checkpoint's record names, found beside it.
-        settings: of the training, by name (`engine.relearning.relearn_epochs`).
+        attack: one of ATTACKS. "epochs" counts the short epochs until the original's accuracy is back; the others draw the
+            accuracy against the steps, for the original as well.
+        settings: of the training, by name (`settings_of`).
     """
-    known = declared_settings.declared(relearn_epochs)
-    given = declared_settings.parse(known, settings or {}, "relearn")
-    values = {name: setting.default for name, setting in known.items()} | given
+    if attack not in ATTACKS:
+        hint = did_you_mean(attack, ATTACKS) or f"the attacks are {', '.join(ATTACKS)}."
+        raise UnlearnError(f"no attack called '{attack}'.", hint)
+    known = settings_of(attack)
+    owner = "relearn" if attack == "epochs" else f"relearn --attack {attack}"
+    values = {name: setting.default for name, setting in known.items()} | parse(known, settings or {}, owner)
     loaded = load(checkpoint, plain, options)
-    found = requests.asked(request, loaded.record, loaded.folder)
-    if found is None:
+    # The epochs are counted on every test image of the classes, as the papers do; curves on those that `evaluate` looks at.
+    case = open_case(loaded, request, carved=0.0 if attack == "epochs" else None)
+    if case.request is None:
         raise UnlearnError(f"{checkpoint} has forgotten nothing yet.", "pass --class or --instances, to say what it should have.")
     before = original_of(loaded, plain, options, original)
     if before is None:
         raise UnlearnError(f"the original of {loaded.name} is not beside it.", "pass --original FILE.")
-    splits = split(loaded.folder, found[0], reads=ALL)
-    held = splits.forget_test if splits.forgotten else splits.forget
+    held = attacks.parts(loaded, case)[2]
     if len(held) == 0:
         raise UnlearnError("the forgotten classes have no test images to look at.", "add some under test/.")
+    others = distinct([load(name, plain, options, loaded) for name in references], [loaded, before], case.splits["forget"])
+    models = [before, *others, loaded]
+    for model in models:
+        check_outputs(model, held, options)
+    if attack == "epochs":
+        return epochs_report(models, case, held, values, options)
+    return curves_report(models, case, held, attack.replace("-", "_"), values, options)
 
+
+def check_outputs(model: Loaded, held: Split, options: Options) -> None:
+    """Refuse a model that answers with no numbers: it would never relearn, as if it had forgotten."""
+    run = model.run(options)
+    with run.adopted(model.model, model.head) as network:
+        logits = run.logits(network, held, "checking")
+    if not bool(logits.amax(1).isfinite().all()):
+        raise UnlearnError(f"{model.name}: the network's outputs are not finite.",
+                           "the checkpoint is damaged, or its training diverged.")  # fmt: skip
+
+
+def epochs_report(models: Sequence[Loaded], case: Case, held: Split, values: dict[str, Any], options: Options) -> Report:
+    """Short epochs until each model knows as much as the first one, the original, does."""
+    before, *others = models
     run = before.run(options)
     with run.adopted(before.model, before.head):
         target = run.correct(before.model, held)
-    rows = [Row(before.name, "original", {"relearn_epochs": Measure(0.0, detail={"accuracy": target / len(held)})})]
-    for model, role in [*((load(name, plain, options, loaded), "reference") for name in references), (loaded, "unlearned")]:
-        run = model.run(options)
-        with deterministic(run), run.adopted(model.model, model.head) as network:
-            epochs, curve = relearn_epochs(run, network, splits.train, held, target, **values)
-        detail = {"accuracy_before": curve[0] / len(held), "accuracy_after": curve[-1] / len(held)}
-        rows.append(Row(model.name, role, {"relearn_epochs": _measure(epochs, values["cap"], detail)}))
+    if target == 0:
+        measured = [Measure(None, "the original gets none of these images right: there is nothing to relearn")] * len(models)
+    else:
+        measured = [Measure(0.0, detail={"accuracy": target / len(held)})]
+        measured += [epochs_of(model, case, held, target, values, options) for model in others]
+    rows = [
+        Row(model.name, role, {"relearn_epochs": found})
+        for model, role, found in zip(models, roles_of(models), measured, strict=True)
+    ]
     facts = {
-        "forgotten": requests.in_words(found[1]),
-        "looked_at": f"{len(held):,} images of {held.name}",
         "original_accuracy": round(target / len(held), 4),
         "each_epoch": f"{values['samples']} images of the whole training set, SGD {values['lr']}, "
         f"batches of {values['batch_size']}, train mode",
         "cap": values["cap"],
-        "seed": options.seed,
     }
     return Report(
         command="relearn",
-        title=f"{loaded.name}: short epochs until {requests.in_words(found[1])} is known again",
-        facts=facts,
-        columns=registry.columns(["relearn_epochs"], bool(splits.forgotten)),
+        title=f"{models[-1].name}: short epochs until {requests.in_words(case.request)} is known again",
+        facts=about(case, held) | facts | {"seed": options.seed},
+        columns=registry.columns(["relearn_epochs"], case.is_class),
         rows=rows,
-        notes=loaded.notes,
+        notes=notes_of(models),
     )
 
 
-def _measure(epochs: int | None, cap: int, detail: dict[str, float]) -> Measure:
-    if epochs is None:
-        return Measure(float(cap), detail=detail, more_than=True)
-    return Measure(float(epochs), detail=detail)
+def epochs_of(model: Loaded, case: Case, held: Split, target: int, values: dict[str, Any], options: Options) -> Measure:
+    """How many short epochs a model needs until it gets `target` of the images right, or that it needs more than the cap."""
+    run, train = model.run(options), Split("train", model.folder.images, case.splits["train"])
+    with deterministic(run), run.adopted(model.model, model.head) as network:
+        epochs, curve = relearn_epochs(run, network, train, held, target, **values)
+    detail = {"accuracy_before": curve[0] / len(held), "accuracy_after": curve[-1] / len(held)}
+    return Measure(float(values["cap"] if epochs is None else epochs), detail=detail, more_than=epochs is None)
+
+
+def curves_report(
+    models: Sequence[Loaded], case: Case, held: Split, arm: str, values: dict[str, Any], options: Options
+) -> Report:
+    """The accuracy of every model against the steps of training, and what the metrics make of it."""
+    each = [attacks.draw(model, case, arm, options, **values) for model in models]
+    for curves in each:
+        if isinstance(curves, str):
+            raise UnlearnError(f"{curves}.", "take fewer --set shots, or --attack retain, which needs none.")
+    names, roles = relearning.measured_by(arm, case.is_class), roles_of(models)
+    references = [i for i, role in enumerate(roles) if role == "reference"]
+    nothing = Outputs(torch.empty(0, 1), torch.empty(0, 1), {})  # the curves say it all: no readout is needed
+    rows = []
+    for i, (model, role) in enumerate(zip(models, roles, strict=True)):
+        curves = {arm: attacks.beside(each, i, 0, references)}
+        rows.append(Row(model.name, role, measures(model, nothing, case, None, [], options.seed, names, curves=curves)))
+    facts = {
+        "trained_on": trained_on(arm, values),
+        "each_step": f"a batch of {values['batch_size']}, SGD {values['lr']}, momentum {values['momentum']}",
+        "trainings": values["seeds"],
+    }
+    facts = about(case, held) | facts | {"seed": options.seed}
+    return Report(
+        command="relearn",
+        title=f"{models[-1].name}: how soon {requests.in_words(case.request)} is known again",
+        facts=facts,
+        columns=registry.columns(names, case.is_class),
+        rows=rows,
+        series=[relearning.series(arm, f"accuracy on {facts['looked_at']}, by step of training", each)],
+        notes=notes_of(models),
+    )
+
+
+def roles_of(models: Sequence[Loaded]) -> list[str]:
+    return ["original", *["reference"] * (len(models) - 2), "unlearned"]
+
+
+def notes_of(models: Sequence[Loaded]) -> list[str]:
+    *others, judged = models
+    return [note for model in [judged, *others] for note in model.notes]
+
+
+def about(case: Case, held: Split) -> dict[str, str]:
+    return {"forgotten": requests.in_words(case.request), "looked_at": f"{len(held):,} images of {held.name}"}
+
+
+def trained_on(arm: str, values: dict[str, Any]) -> str:
+    if arm == "retain":
+        return "retain images alone"
+    few = "1 image" if values["shots"] == 1 else f"{values['shots']} images"
+    return f"{few} of each class of the forget set, half of each batch, and retain images"

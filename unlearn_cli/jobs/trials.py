@@ -6,13 +6,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from unlearn_cli import methods
 from unlearn_cli.checkpoints import store
 from unlearn_cli.checkpoints.record import RequestRecord, Source, Step
 from unlearn_cli.data.splits import Request
+from unlearn_cli.engine.kept import everywhere
 from unlearn_cli.engine.run import Options
 from unlearn_cli.errors import UnlearnError, did_you_mean
 from unlearn_cli.jobs import kept
@@ -78,8 +78,7 @@ def run(
     surroundings = first.run(options)
     place = kept.place(first, trial.method, trial.values, request[0], SELECTION, surroundings)
     found = None if fresh else kept.find(place)
-    had = surroundings.ranks.sum_(torch.tensor(int(found is not None), device=surroundings.device))
-    known = had == surroundings.ranks.world  # caches of several hosts may differ, and a method needs every process
+    known = everywhere(surroundings, found is not None)
     tensors, step = found if known else _run(model, trial, request, options)
     after = model.record.after(step)
     if not known and surroundings.ranks.first:
@@ -88,7 +87,7 @@ def run(
     model.model.load_state_dict(tensors)
     name = f"{trial.name} with seed {options.seed}"  # what the progress calls it: there is no such file
     checkpoint = replace(first.checkpoint, tensors=tensors, digest=store.digest(tensors), path=Path(name))
-    return replace(model, checkpoint=checkpoint, record=after), bool(known)
+    return replace(model, checkpoint=checkpoint, record=after), known
 
 
 def _run(model: Loaded, trial: Trial, request: tuple[Request, RequestRecord], options: Options) -> tuple[dict[str, Tensor], Step]:

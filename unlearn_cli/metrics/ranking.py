@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from unlearn_cli.metrics.report import Column, Row
 
-PLACES = {"fraction": 4, "score": 4, "seconds": 2, "epochs": 0}
+PLACES = {"fraction": 4, "score": 4, "seconds": 2, "epochs": 0, "steps": 0}
 """Decimals that a table shows: what looks equal there is equally good."""
 
 

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 DIRECTIONS = ("higher", "lower", "reference")
-COSTLY = {"relearn", "random", "curves", "revival", "shadow"}
+COSTLY = {"relearn", "random", "curves", "revival", "shadow", "blocks"}
 """Needs that take passes of their own, or training."""
-UNITS = ("fraction", "score", "seconds", "epochs")
+UNITS = ("fraction", "score", "seconds", "epochs", "steps")
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +60,22 @@ class Curves:
 
 
 @dataclass(frozen=True)
+class Blocks:
+    """How alike the judged model's blocks are to those of other models on the forget set: linear CKA by the block's name.
+
+    Args:
+        head: the block that holds the head.
+        images: that were looked at.
+        original: None where a block does not vary; references: one for each.
+    """
+
+    head: str
+    images: int
+    original: dict[str, float | None] | None = None
+    references: list[dict[str, float | None]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
 class Evidence:
     """What one pass of one model over all images showed, and what it may be compared with.
 
@@ -73,10 +89,11 @@ class Evidence:
         seed: draws subsamples and folds.
         forget_seconds: the method's own time, where the checkpoint records it.
         relearn: epochs until the forget set is known again, where that was measured.
-        curves: relearning by what was trained on, where that was measured: "few_shot" (a few images of the forget set among
-            retain images) and "retain" (retain images alone).
+        curves: relearning by what was trained on, where that was measured, or the reason why it cannot be: "few_shot" (a few
+            images of the forget set among retain images), "retain" (retain images alone) and "revival" (the same, few steps).
         random_logits: (n_forget, K) of a network with random weights on the forget set, in the order of its split.
         shadows: models that were trained with the forget set and forgot it by the judged one's method, with other seeds.
+        blocks: how alike the blocks are to other models', where that was measured.
     """
 
     model: Outputs
@@ -88,9 +105,10 @@ class Evidence:
     seed: int = 0
     forget_seconds: float | None = None
     relearn: Measure | None = None
-    curves: dict[str, Curves] = field(default_factory=dict)
+    curves: dict[str, Curves | str] = field(default_factory=dict)
     random_logits: Tensor | None = None
     shadows: list[Outputs] = field(default_factory=list)
+    blocks: Blocks | None = None
 
     @property
     def logits(self) -> Tensor:
@@ -189,10 +207,10 @@ def metric(
     Args:
         better: "higher", "lower" or "reference", for requests that name classes.
         instances: the same for requests that name images; as `better` when left out.
-        unit: "fraction" (shown in per cent), "score", "seconds" or "epochs".
+        unit: "fraction" (shown in per cent), "score", "seconds", "epochs" or "steps".
         most: the largest value possible; 1 for a fraction.
         about: "forgetting", or what else it speaks of: "keeping", "both", "cost".
-        needs: any of "reference", "original", "class", "relearn", "curves", "random", "revival", "shadow": without it no number.
+        needs: any of "reference", "original", "class" and those of COSTLY: without it no number.
         title, short: headings; the name with spaces when left out.
         source: where the definition comes from.
     """

@@ -17,12 +17,14 @@ class Measure:
         detail: what belongs to the number: counts, spread, under "note" a caution worth a footnote, and under "ratio" the
             number before it was cut off at 0 and 1.
         more_than: the measurement stopped at a cap, so the true value is larger than `value`.
+        at_most: what the value was divided by stopped at a cap, so the true value is `value` or smaller.
     """
 
     value: float | None
     reason: str = ""
     detail: dict[str, Scalar | list[Scalar]] = field(default_factory=dict)
     more_than: bool = False
+    at_most: bool = False
 
     @property
     def spread(self) -> float | None:
@@ -79,6 +81,30 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Series:
+    """Numbers of every row at several places, for a table of their own: accuracies by step, similarities by block.
+
+    JSON has them under the details of a metric.
+
+    Args:
+        name: what CSV columns begin with; title: one line for people.
+        place: what the places are: "step", "block".
+        places: their names, as many as each row has numbers.
+        values: (rows, places), None where there is no number.
+        unit: as a metric's.
+        shown: the places that a table for people has.
+    """
+
+    name: str
+    title: str
+    place: str
+    places: list[str]
+    values: list[list[float | None]]
+    unit: str
+    shown: list[str]
+
+
+@dataclass(frozen=True)
 class Limit:
     """A limit after it was judged. `text` is what the user typed, `target` the number it came to; `level` is "output" or
     "feature" for a limit of the built-in policy."""
@@ -106,8 +132,9 @@ class Report:
     limits: list[Limit] = field(default_factory=list)
     verdict: str = ""
     notes: list[str] = field(default_factory=list)
-    written: str | None = None
+    written: str | list[str] | None = None
     exit_code: int = 0
+    series: list[Series] = field(default_factory=list)
 
     @property
     def evaluated(self) -> Row | None:
@@ -147,9 +174,9 @@ def measures_as_dict(measures: dict[str, Measure]) -> dict[str, Any]:
     reasons = {name: reason_of(measure) for name, measure in measures.items() if finite(measure.value) is None}
     details = {
         name: {key: finite(value) for key, value in measure.detail.items()}
-        | ({"more_than": True} if measure.more_than else {})
+        | {bound: True for bound in ("more_than", "at_most") if getattr(measure, bound)}
         for name, measure in measures.items()
-        if measure.detail or measure.more_than
+        if measure.detail or measure.more_than or measure.at_most
     }
     values = {name: finite(measure.value) for name, measure in measures.items()}
     return values | {"reasons": reasons, "details": details}

@@ -27,9 +27,11 @@ NEEDED = {
     "original": ("needs the original model", "pass --original FILE: the model before it forgot."),
     "class": ("is defined for requests that name classes only", "leave this limit out for a list of images."),
     "relearn": ("is not measured here", "`unlearn relearn` measures it."),
-    "curves": ("is computed from relearning curves, which no command draws yet", "leave this limit out."),
+    "curves": ("is computed from relearning curves, which are not drawn here",
+               "`unlearn evaluate` draws them, and `unlearn relearn --attack few-shot` shows them."),
     "random": ("needs a network with random weights, which is not made here", "`unlearn evaluate` makes one."),
     "revival": ("needs some steps of training, which are not made here", "`unlearn evaluate` makes them."),
+    "blocks": ("needs passes of its own, which are not made here", "`unlearn evaluate` makes them."),
     "shadow": ("needs shadow models", "pass --shadow FILE, twice at least: models that forgot the same by the same method."),
 }
 
@@ -129,19 +131,19 @@ def in_range(chosen: Metric, value: Decimal, text: str) -> None:
 
 def check_measurable(
     limits: Iterable[Requirement], has_reference: bool, has_original: bool, is_class_request: bool,
-    has_relearn: bool = False, has_passes: bool = False, has_shadow: bool = False, has_curves: bool = False,
+    has_relearn: bool = False, has_passes: bool = False, has_shadow: bool = False,
 ) -> None:
     """Stop before the first pass over the data when a limit can never be judged with what was given.
 
     Args:
-        has_passes: whether the job makes passes of its own for the metrics that are asked for.
+        has_passes: whether the job makes passes and trainings of its own for the metrics that are asked for.
 
     Raises:
         UnlearnError: a limit needs a model that was not given, or another kind of request.
     """
     given = {
         "reference": has_reference, "original": has_original, "class": is_class_request, "relearn": has_relearn,
-        "random": has_passes, "revival": has_passes, "shadow": has_shadow, "curves": has_curves,
+        "shadow": has_shadow, "random": has_passes, "revival": has_passes, "curves": has_passes, "blocks": has_passes,
     }  # fmt: skip
     for limit in limits:
         needs = known()[limit.metric].needs + ((limit.base,) if isinstance(limit.base, str) else ())

@@ -12,7 +12,7 @@ from unlearn_cli.metrics.registry import known
 from unlearn_cli.metrics.report import Limit, Measure
 from unlearn_cli.metrics.requirements import NEEDED, Requirement
 
-DECIMALS = {"fraction": 4, "score": 4, "seconds": 2, "epochs": 0}
+DECIMALS = {"fraction": 4, "score": 4, "seconds": 2, "epochs": 0, "steps": 0}
 
 
 class Judgement(NamedTuple):
@@ -56,6 +56,8 @@ def judge_one(limit: Requirement, measures: dict[str, Measure], models: dict) ->
 
     if own.value is None or target is None:
         return result("not measurable", own.reason or reason or "not measured"), -inf
+    if limit.banded and holds_for_all(limit, target):
+        return result("not measurable", "the references lie so far apart that any value would keep the limit"), -inf
     value = exact(own.value, limit.metric)
     slack = {
         "<": target - value, "<=": target - value, ">": value - target, ">=": value - target,
@@ -67,6 +69,12 @@ def judge_one(limit: Requirement, measures: dict[str, Measure], models: dict) ->
             return result("not measurable", f"more than {shortest(own.value)}, where the measurement stops"), -inf
         why = f"the true value is larger: the measurement stopped at {shortest(own.value)}"
         return result("pass" if limit.operator in (">", ">=") else "fail", why), float(slack)
+    if own.at_most:         # the truth lies at `value` or below: enough once `value` itself keeps an upper limit
+        below = limit.operator in ("<", "<=")
+        if passed != below or (not below and value > target):
+            return result("not measurable", f"at most {shortest(own.value)}, which does not decide it"), -inf
+        why = f"the true value may be smaller: it is known to be at most {shortest(own.value)}"
+        return result("pass" if below else "fail", why), float(slack)
     most = known()[limit.metric].most
     scale = Decimal(most) if isfinite(most) else max(abs(target), Decimal("1e-12"))
     return result("pass" if passed else "fail"), float(slack / scale)
@@ -91,6 +99,13 @@ def widened(limit: Requirement, models: dict[str, list[dict[str, Measure]]]) -> 
     return limit
 
 
+def holds_for_all(limit: Requirement, target: Decimal) -> bool:
+    """Whether no value that the metric can have would miss the limit, so that keeping it shows nothing."""
+    most = Decimal(known()[limit.metric].most)
+    over, under = target + limit.tolerance >= most, target - limit.tolerance <= 0
+    return {"<": target > most, "<=": over, ">": target < 0, ">=": under, "=": over and under}[limit.operator]
+
+
 def rounded(value: Decimal) -> Decimal:
     """To as many digits as people read."""
     return value.quantize(Decimal("0.0001"))
@@ -104,8 +119,9 @@ def target_of(limit: Requirement, models: dict[str, list[dict[str, Measure]]]) -
     if not found:
         return None, NEEDED[limit.base][0]
     for measure in found:
-        if measure.value is None or measure.more_than:
-            why = measure.reason or f"more than {shortest(measure.value)}, where the measurement stops"
+        if measure.value is None or measure.more_than or measure.at_most:
+            why = measure.reason or (f"more than {shortest(measure.value)}, where the measurement stops" if measure.more_than
+                                     else f"at most {shortest(measure.value)}")  # fmt: skip
             return None, f"the {limit.base}'s value is not known: {why}"
     values = [exact(measure.value, f"the {limit.base}'s {limit.metric}") for measure in found]
     mean = sum(values) / len(values)

@@ -26,13 +26,17 @@ def fit(x: Tensor, y: Tensor, use: Tensor, steps: int = 100, precision: float = 
     """
     middle = x.double().mean()
     x = x.double() - middle           # the intercept is free, so this changes nothing but the conditioning
+    # Neither does a factor, if the penalty has it too; slopes on huge features would round to nothing. Powers of 2 are exact.
+    _, exponent = torch.frexp(x.abs().amax().clamp(min=1))
+    scale = torch.ldexp(torch.ones((), dtype=torch.float64), exponent)
+    x, penalty = x / scale, scale**-2
     sign, use = torch.where(y, 1.0, -1.0).double(), use.double()
 
     def margins(w: Tensor, b: Tensor) -> Tensor:
         return sign * (w[:, None] * x + b[:, None])
 
     def objective(margin: Tensor, w: Tensor) -> Tensor:
-        return w**2 / 2 + (use * F.softplus(-margin)).sum(1)
+        return penalty * w**2 / 2 + (use * F.softplus(-margin)).sum(1)
 
     w = torch.zeros(len(use), dtype=torch.float64)
     b = torch.zeros_like(w)
@@ -40,16 +44,16 @@ def fit(x: Tensor, y: Tensor, use: Tensor, steps: int = 100, precision: float = 
     for _ in range(steps):
         doubt = (-margin).sigmoid()           # 1 - p(own side), without the rounding of 1 - p
         pull, curve = use * doubt * sign, use * doubt * margin.sigmoid()
-        slope_w, slope_b = w - pull @ x, -pull.sum(1)
+        slope_w, slope_b = penalty * w - pull @ x, -pull.sum(1)
         weight = curve.sum(1)
         centre = curve @ x / weight
         spread = (curve * (x - centre[:, None]) ** 2).sum(1)
-        step_w = (slope_w - centre * slope_b) / (1 + spread)
+        step_w = (slope_w - centre * slope_b) / (penalty + spread)
         step_b = slope_b / weight - centre * step_w
 
         size = torch.maximum(step_w.abs() / (1 + w.abs()), step_b.abs() / (1 + b.abs()))
         if bool((size < precision).all()):
-            return w, b - w * middle
+            return w / scale, b - w * (middle / scale)
         now, gain = objective(margin, w), step_w * slope_w + step_b * slope_b
         length = torch.ones_like(w)
         for _ in range(HALVINGS):

@@ -1,0 +1,61 @@
+"""What may stand as a reference: a model that never saw the forget set, is none of those it is held against, and counts once."""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from unlearn_cli.data.splits import Request
+from unlearn_cli.errors import UnlearnError
+from unlearn_cli.jobs import requests
+from unlearn_cli.jobs.loading import Loaded
+
+
+def distinct(models: Sequence[Loaded], against: Sequence[Loaded], forget: Tensor | None, what: str = "reference") -> list[Loaded]:
+    """The models, each once: the same weights twice would narrow every band. A note goes with the one that stays.
+
+    Args:
+        against: the models that are judged, and their original.
+        forget: (n,) positions of the forget set, for models that must not have seen it.
+
+    Raises:
+        UnlearnError: a model is one of `against` or what these were made from, or was trained on images of the forget set.
+    """
+    others = {model.checkpoint.digest: f"{model.name} itself" for model in against}
+    others |= {
+        step.source.digest: f"what {model.name} was made from" for model in against for step in model.record.lineage if step.source
+    }
+    found: dict[str, Loaded] = {}
+    for model in models:
+        digest = model.checkpoint.digest
+        if digest in others:
+            raise UnlearnError(f"{model.name} is no {what}: it is {others[digest]}.", f"leave it out of --{what}.")
+        if forget is not None and (seen := training_on(model, forget)):
+            raise UnlearnError(f"{model.name} is no {what}: it was trained on {seen}, says its record.",
+                               "train one without the forget set, by --without-class or --without.")  # fmt: skip
+        if digest in found:
+            found[digest].notes.append(f"{model.name} is the same model as {found[digest].name}: counted once")
+        else:
+            found[digest] = model
+    return list(found.values())
+
+
+def training_on(model: Loaded, forget: Tensor) -> str:
+    """What a model's weights were trained on from their first, in words, if images of the forget set are among it.
+
+    Nothing where they are not, or where the record does not say.
+    """
+    started = [step for step in model.record.lineage if step.operation == "train" or step.method == "retrain"]
+    if not started:
+        return ""
+    left_out, images = started[-1].request, model.folder.images
+    if left_out is None:
+        return "everything"
+    classes = {model.folder.classes[label] for label in images.labels[forget].unique()}
+    paths = tuple(images.paths[i] for i in forget.tolist())
+    if classes <= set(left_out.classes) or set(paths) <= set(left_out.instances or ()):
+        return ""
+    if left_out.instances_digest and left_out.instances is None:
+        asked = requests.resolve(Request(instances=paths), model.folder)[1]
+        if asked.instances_digest == left_out.instances_digest:
+            return ""
+    return f"all but {requests.in_words(left_out)}"
