@@ -79,7 +79,10 @@ def once(args, key: dict, measure) -> dict:
 def forgotten(name: str, seed: int, args, request: Request) -> dict:
     """Run a method and measure what it left."""
     method = methods.get(name)
-    own = {k.removeprefix(f"{name}."): v for k, v in from_text(args.set).items() if k.startswith(f"{name}.")}
+    prefix = name.replace("-", "_") + "."
+    own = {k.removeprefix(prefix): v for k, v in from_text(args.set).items() if k.startswith(prefix)}
+    if args.label and not own:
+        raise SystemExit(f"a label, and no setting of {name}: write --set {name}.NAME=VALUE.")
     try:
         method.check_scope(len(request.classes))
     except UnlearnError as error:
