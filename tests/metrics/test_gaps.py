@@ -92,7 +92,7 @@ def test_without_a_number_there_is_a_reason(name):
 
     assert reason(evidence(outputs())) == "needs a reference model"
     assert reason(evidence(outputs(), said(torch.zeros(N, 7)))) == "a reference model has other classes"
-    assert reason(evidence(outputs(), said(torch.full((N, 4), torch.nan)))) == "a reference's outputs are not finite"
+    assert reason(evidence(outputs(), said(torch.full((N, 4), torch.nan)))) == "a reference model's outputs are not finite"
     without = replace(evidence(outputs(), outputs()), splits=SPLITS | {"retain_test": torch.arange(0)})
     assert reason(without) == "there are no test images of retained classes"
     assert measure(evidence(outputs(), outputs()), [name])[name].value is not None
