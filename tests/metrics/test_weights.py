@@ -85,6 +85,15 @@ def test_parameters_that_are_not_in_both_are_left_out_with_a_caution():
     assert found(own, other)[0].value == pytest.approx(expected.item(), rel=1e-12)
 
 
+def test_models_that_share_less_than_half_of_their_parameters_cannot_be_compared():
+    """Two architectures may well both have a head of as many biases as there are classes."""
+    own = network(1)
+    other = {name: weight if name == "3.bias" else weight.flatten()[:1] for name, weight in network(2).items()}
+    for measured in found(own, other, other):
+        assert measured.value is None
+        assert measured.reason == "the models share only 1 of 6 parameters: their architectures differ"
+
+
 def test_models_without_a_common_parameter_cannot_be_compared():
     for measured in found(network(1), {"other": torch.ones(1)}, {"other": torch.ones(1)}):
         assert measured.reason == "the models share no parameter: their architectures differ"

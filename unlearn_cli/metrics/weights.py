@@ -50,13 +50,16 @@ def weights_to_reference(evidence: Evidence) -> Measure:
 def by_layer(own: Outputs, other: Outputs) -> tuple[dict[str, float], float, str]:
     """The distance of each layer's parameters, the norm of the first model's, and a caution.
 
-    Only parameters of the same name and shape in both are compared. Without layers the caution says why.
+    Only parameters of the same name and shape in both are compared, if these are half of all at least. Without layers the
+    caution says why.
     """
     shared = [
         name for name, weight in own.weights.items() if name in other.weights and other.weights[name].shape == weight.shape
     ]
-    if not shared:
-        return {}, 0.0, "the models share no parameter: their architectures differ"
+    apart = len(own.weights) - len(shared)
+    if apart > len(shared):
+        how_many = f"only {len(shared)} of {len(own.weights)} parameters" if shared else "no parameter"
+        return {}, 0.0, f"the models share {how_many}: their architectures differ"
     squares, total = {}, 0.0
     for name in shared:
         weight = own.weights[name].double()
@@ -66,7 +69,6 @@ def by_layer(own: Outputs, other: Outputs) -> tuple[dict[str, float], float, str
         layer = name.rpartition(".")[0] or name
         squares[layer] = squares.get(layer, 0.0) + square
         total += weight.square().sum().item()
-    apart = len(own.weights) - len(shared)
     note = f"{apart} of {len(own.weights)} parameters differ in name or shape and are left out" if apart else ""
     return {layer: square**0.5 for layer, square in squares.items()}, total**0.5, note
 
