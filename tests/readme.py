@@ -163,9 +163,14 @@ def behaviour_part() -> str:
     return "\n".join(text[:-1]) + "\n"
 
 
+def verdicts_part() -> str:
+    return "\n".join(table(*results.verdicts())) + "\n"
+
+
 PARTS = {
     "every_class": every_class_part,
     "behaviour": behaviour_part,
+    "verdicts": verdicts_part,
     "options": options_part,
     "methods": methods_part,
     "architectures": architectures_part,

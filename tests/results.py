@@ -117,3 +117,23 @@ def cell(entries: list[dict], column: str) -> str:
 def spread(values: list[float], factor: float, digits: int) -> str:
     shown = f"{factor * statistics.mean(values):.{digits}f}"
     return shown + (f" ± {factor * statistics.stdev(values):.{digits}f}" if len(values) > 1 else "")
+
+
+VERDICTS = ("forget_test_accuracy", "retain_test_accuracy", "average_gap", "tug_of_war", "membership_auc", "separation_recovery",
+            "revived_accuracy")  # fmt: skip
+
+
+def verdicts() -> tuple[list[str], list[list[str]]]:
+    """A row per checkpoint or method of `compare --verify full`: the metrics, and each level with the first limit missed."""
+    rows = []
+    for row in sorted(read("compare_compact")["rows"], key=lambda row: row["role"] == "unlearned"):
+        name = f"`{row['label']}`" if row["role"] == "unlearned" else row["role"]
+        cells = ["" if row[m] is None else f"{row[m]:.3f}" if "auc" in m or "war" in m else percent(row[m]) for m in VERDICTS]
+        levels = [row["levels"][level] for level in ("output", "feature")]
+        rows.append([name, *cells, *(level["outcome"] + missed(level["reason"]) for level in levels)])
+    return ["method", *(m.removesuffix("_accuracy").replace("_", " ") for m in VERDICTS), "output", "feature"], rows
+
+
+def missed(reason: str) -> str:
+    """The metric that decided, in brackets."""
+    return f" ({reason.split()[0]})" if reason else ""
