@@ -57,7 +57,7 @@ def by_layer(own: Outputs, other: Outputs) -> tuple[dict[str, float], float, str
         name for name, weight in own.weights.items() if name in other.weights and other.weights[name].shape == weight.shape
     ]
     apart = len(own.weights) - len(shared)
-    if apart > len(shared):
+    if not shared or apart > len(shared):
         how_many = f"only {len(shared)} of {len(own.weights)} parameters" if shared else "no parameter"
         return {}, 0.0, f"the models share {how_many}: their architectures differ"
     squares, total = {}, 0.0
