@@ -13,6 +13,9 @@ from unlearn_cli.engine.run import Run
 from unlearn_cli.ops.losses import cross_entropy
 from unlearn_cli.ops.relabel_draws import wrong_labels
 
+PASSES = 20
+"""Of training in `misled` and `overdone`; fewer do on more images."""
+
 
 @torch.no_grad()
 def masked(run: Run, model: nn.Module, splits: Splits) -> None:
@@ -89,14 +92,14 @@ def misled(run: Run, model: nn.Module, splits: Splits) -> None:
     held = splits.forget_test if splits.forgotten else splits.test
     parts = [splits.retain, splits.forget, held]
     labels = torch.cat([splits.retain.y, wrong, held.y]).to(run.device)
-    train(run, model, parts, labels, 20)
+    train(run, model, parts, labels, PASSES)
 
 
 def overdone(run: Run, model: nn.Module, splits: Splits) -> None:
     """The forget set's loss was climbed until it stands out, the retain set's held."""
     opt = run.optimizer(model, "adam", lr=1e-3)
     model.eval()
-    for _ in range(20):
+    for _ in range(PASSES):
         for f, r in run.paired(splits.forget, splits.retain, size=64):
             climb = f.mean(cross_entropy(model(f.x), f.y).clamp(max=30))
             run.step(r.mean(cross_entropy(model(r.x), r.y)) - 0.2 * climb, opt)

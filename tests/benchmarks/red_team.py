@@ -33,9 +33,11 @@ def main() -> None:
     parser.add_argument("--instances")
     parser.add_argument("--references", nargs="+", required=True)
     parser.add_argument("--retrained", nargs="+", default=[])
+    parser.add_argument("--passes", type=int, default=pretenders.PASSES, help="of the pretenders that are trained")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
+    pretenders.PASSES = args.passes
     request = Request(tuple(args.cls), read_list(args.instances) if args.instances else ())
 
     def judged(checkpoint: str) -> dict:
@@ -48,7 +50,7 @@ def main() -> None:
 
     results = {}
     with tempfile.TemporaryDirectory() as folder:
-        chosen = pretenders.OF_ANY + (pretenders.OF_THE_HEAD if len(args.cls) == 1 else ())
+        chosen = (pretenders.OF_THE_HEAD if len(args.cls) == 1 else ()) + pretenders.OF_ANY
         for pretend in chosen:
             results[pretend.__name__] = judged(pretended(args.checkpoint, pretend, request, Path(folder)))
             print(json.dumps({pretend.__name__: results[pretend.__name__]}), flush=True)
