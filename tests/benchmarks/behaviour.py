@@ -22,6 +22,7 @@ from unlearn_cli import methods
 from unlearn_cli.errors import UnlearnError
 from unlearn_cli.jobs import Options, Request, evaluate, forget, relearn
 from unlearn_cli.jobs.requests import read_list
+from unlearn_cli.jobs.trials import meant_for
 from unlearn_cli.settings import from_text
 
 MINUTE = 60.0
@@ -79,8 +80,7 @@ def once(args, key: dict, measure) -> dict:
 def forgotten(name: str, seed: int, args, request: Request) -> dict:
     """Run a method and measure what it left."""
     method = methods.get(name)
-    prefix = name.replace("-", "_") + "."
-    own = {k.removeprefix(prefix): v for k, v in from_text(args.set).items() if k.startswith(prefix)}
+    own = meant_for(method, from_text(args.set))
     if args.label and not own:
         raise SystemExit(f"a label, and no setting of {name}: write --set {name}.NAME=VALUE.")
     try:

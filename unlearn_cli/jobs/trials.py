@@ -44,11 +44,11 @@ def trials(names: Sequence[str], settings: dict[str, Any]) -> list[Trial]:
     """
     chosen = [methods.get(name) for name in dict.fromkeys(names)]
     _check_meant(settings, chosen)
-    return [Trial(method, method.parse(_own(method, settings))) for method in chosen]
+    return [Trial(method, method.parse(meant_for(method, settings))) for method in chosen]
 
 
-def _own(method: methods.Method, settings: dict[str, Any]) -> dict[str, Any]:
-    """The settings meant for one method."""
+def meant_for(method: methods.Method, settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings meant for one method: `name`, or `method.name` with underscores for hyphens."""
     own = {k: v for k, v in settings.items() if k in method.settings}
     prefix = method.name.replace("-", "_") + "."
     return own | {k.removeprefix(prefix): v for k, v in settings.items() if k.startswith(prefix)}
