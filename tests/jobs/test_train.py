@@ -63,16 +63,16 @@ def test_the_same_seed_trains_the_same_tensors_and_another_does_not(train):
 
 
 def test_a_training_interrupted_after_an_epoch_goes_on_to_the_same_tensors(train, monkeypatch):
-    from unlearn_cli.jobs.train import _State
+    from unlearn_cli.jobs.training import State
 
     _, whole = train("whole")
-    keep = _State.write
+    keep = State.write
 
     def then_interrupt(self, progress):
         keep(self, progress)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(_State, "write", then_interrupt)
+    monkeypatch.setattr(State, "write", then_interrupt)
     for _ in range(2):
         done, broken = train("broken", *(["--resume"] if _ else []))
         assert done.code == 130
@@ -102,16 +102,16 @@ def test_a_training_that_was_killed_goes_on_to_the_same_tensors(train, few, tmp_
 
 
 def test_a_state_of_another_training_is_refused(train, monkeypatch, tmp_path):
-    from unlearn_cli.jobs.train import _State
+    from unlearn_cli.jobs.training import State
 
-    keep = _State.write
+    keep = State.write
 
     def then_interrupt(self, progress):
         keep(self, progress)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(_State, "write", then_interrupt)
+        patch.setattr(State, "write", then_interrupt)
         train("out")
     before = (tmp_path / "out.resume").read_bytes()
     for other in (("--seed", "1"), ("--set", "lr=0.5"), ("--without-class", "3"), ("--set", "width=5")):
@@ -227,11 +227,11 @@ def test_a_file_of_another_training_is_refused_before_any_reference_is_trained(t
 
 
 def test_an_interrupted_reference_is_resumed_and_those_before_it_are_kept(train, monkeypatch, tmp_path):
-    from unlearn_cli.jobs.train import _State
+    from unlearn_cli.jobs.training import State
 
     command = ("--without-class", "3", "--references", "3")
     train("whole.safetensors", *command)
-    keep, epochs = _State.write, []
+    keep, epochs = State.write, []
 
     def then_interrupt(self, progress):
         keep(self, progress)
@@ -240,7 +240,7 @@ def test_an_interrupted_reference_is_resumed_and_those_before_it_are_kept(train,
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(_State, "write", then_interrupt)
+        patch.setattr(State, "write", then_interrupt)
         done, _ = train("broken.safetensors", *command)
     assert (done.code, done.out) == (130, "")
     assert {name for name in files(tmp_path) if name.startswith("broken")} == {
@@ -341,4 +341,4 @@ def test_a_quoted_pattern_names_every_reference_and_a_files_own_name_wins(unlear
 
     assert references("without-3-seed?.safetensors") == [f"without-3-seed{seed}.safetensors" for seed in (1, 2, 3)]
     assert references("without-3-seed[13].safetensors") == ["without-3-seed[13].safetensors"]
-    assert "without-5-*: no such file" in references("without-5-*")
+    assert "no file matches without-5-*." in references("without-5-*")

@@ -77,6 +77,17 @@ def test_enough_digits_are_shown_to_see_why_a_limit_failed():
     assert "is 0.30000000000000004, the limit is <= 0.3" in found.verdict
 
 
+@pytest.mark.parametrize(("value", "shown"), [
+    (0.96, "is 0.9600, the limit is >= 0.9681"),
+    (0.968053, "is 0.96805, the limit is >= 0.9681"),          # 0.9681 would not look like a miss
+    (0.9681, "is 0.9681, the limit is >= 0.9680563264"),        # rounded, the two would look equal
+])  # fmt: skip
+def test_a_computed_limit_is_shown_as_short_as_it_stays_true(value, shown):
+    reference = [{"retain_test_accuracy": 0.9680563264}]
+    found = verdict("retain_test_accuracy>=reference+0", retain_test_accuracy=value, reference=reference)
+    assert found.verdict.partition(": retain_test_accuracy ")[2].startswith(shown + (" (" if value < 0.9681 else "."))
+
+
 @pytest.mark.parametrize("plus_minus", ["±", "+-", "+/-", " ± "])
 def test_a_limit_around_the_reference_has_two_sides(plus_minus):
     limit = f"membership_accuracy=reference{plus_minus}0.05"

@@ -3,7 +3,7 @@
 import os
 import re
 from contextlib import contextmanager
-from glob import glob
+from glob import glob, has_magic
 
 from unlearn_cli.errors import UnlearnError
 
@@ -60,7 +60,15 @@ def request(classes: list[str] | None, instances: str | None):
 
 def files(names: list[str] | None) -> list[str]:
     """File names as typed, a pattern such as `without-3-seed*.safetensors` as the files that match; a file's own name wins."""
-    return [file for name in names or () for file in ([name] if os.path.lexists(name) else sorted(glob(name)) or [name])]
+    return [file for name in names or () for file in ([name] if os.path.lexists(name) else matching(name))]
+
+
+def matching(pattern: str) -> list[str]:
+    """The files that a pattern names; a name that is no pattern stands for itself."""
+    found = sorted(glob(pattern)) or [pattern]
+    if has_magic(pattern) and found == [pattern]:
+        raise UnlearnError(f"no file matches {pattern}.", "check the folder and the pattern.")
+    return found
 
 
 def plain(arch, data, size, mean, std, head, test_fraction):

@@ -178,13 +178,21 @@ def in_words(limit: Limit) -> tuple[str, str]:
     """The value and the bound, with enough digits to see on which side of the bound the value lies."""
     if limit.target is None:
         return "-", limit.text[len(limit.metric):].strip()
-    bound = f"{limit.operator} {shortest(limit.target)}"
     edges = [limit.target]
+    bound = f"{limit.operator} {readable(limit.target, limit.value)}"
     if limit.tolerance is not None:
         bound += f"±{shortest(limit.tolerance)}" if limit.tolerance else ""
         edges = [limit.target - limit.tolerance, limit.target + limit.tolerance]
     places = DECIMALS[known()[limit.metric].unit]
     return ("-" if limit.value is None else telling(limit.value, edges, places)), bound
+
+
+def readable(target: float, value: float | None) -> str:
+    """What a limit comes to: a computed number with four decimals, or with all where these hide on which side a value lies."""
+    whole, short = shortest(target), shortest(round(target, 4))
+    near = float(short)
+    same = value is None or (value > near) - (value < near) == (value > target) - (value < target)
+    return short if len(whole.partition(".")[2]) > 6 and near and same else whole
 
 
 def telling(value: float, edges: Iterable[float], fewest: int = 4) -> str:

@@ -1,0 +1,159 @@
+"""One training, as `train` plans it: from a folder of images to a checkpoint whose record says how it was made."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from unlearn_cli.checkpoints import store
+from unlearn_cli.checkpoints.record import Record, RequestRecord, Step
+from unlearn_cli.data.augment import statistics
+from unlearn_cli.data.folder import Folder
+from unlearn_cli.data.splits import ALL, Request, Split, split
+from unlearn_cli.engine.run import Options, Run, deterministic
+from unlearn_cli.engine.training import Progress, fit, prepare
+from unlearn_cli.errors import UnlearnError
+from unlearn_cli.jobs import requests
+from unlearn_cli.jobs.forget import what_happened
+from unlearn_cli.jobs.loading import describe, fresh
+from unlearn_cli.models.recipes import Recipe
+from unlearn_cli.ops.features import find_head
+
+OF_A_RUN = {"seconds", "images_read", "stopped_by", "notes", "device", "versions"}
+"""What a step of the lineage says of how it went, and not of what was asked."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A training, but for its seed.
+
+    Args:
+        record: of the model that is to come, without a past.
+        used: the images that are trained on.
+        wanted: what was left out.
+    """
+
+    record: Record
+    recipe: Recipe
+    folder: Folder
+    used: Split
+    wanted: RequestRecord | None
+    notes: list[str]
+
+    @property
+    def test(self) -> Split:
+        return Split("test", self.folder.images, self.folder.images.test.nonzero()[:, 0])
+
+    def run(self, options: Options) -> Run:
+        return Run(options, self.record.mean, self.record.std)
+
+    def after(self, run: Run) -> Record:
+        """The record with this training in its lineage, as far as the run has come."""
+        values = asdict(self.recipe) | {"frozen": list(self.recipe.frozen)}
+        step = Step(operation="train", method="train", settings=values, request=self.wanted, **what_happened(run))
+        return self.record.after(step)
+
+    def has_made(self, record: Record | None, run: Run) -> bool:
+        """Whether a record is that of this training with the run's seed and precision, on whatever device."""
+        # The normalisation follows from the images, up to rounding; the way to the folder is that of each file.
+        other = {"mean": True, "std": True, "data": {"folder"}, "lineage": {"__all__": OF_A_RUN}}
+        return record is not None and record.model_dump(exclude=other) == self.after(run).model_dump(exclude=other)
+
+
+@dataclass(frozen=True)
+class Done:
+    """What is left to say of a training that was written: its run, the network's size, the share of test images it gets right."""
+
+    run: Run
+    parameters: int
+    accuracy: float
+
+
+def planned(arch, arch_settings, recipe, folder: Folder, test_fraction, without: Request, output: str, head=None, notes=()) -> Plan:
+    """A training on what a request leaves of the images; their normalisation is that of the images left."""
+    used, wanted = Split("train", folder.images, (~folder.images.test).nonzero()[:, 0]), None
+    if without.classes or without.instances:
+        request, wanted = requests.resolve(without, folder)
+        used = split(folder, request, reads=ALL).retain
+    mean, std = statistics(folder.images, used.index)
+    path = None if output == store.PIPE else Path(output)
+    record = describe(arch, arch_settings, folder, mean, std, test_fraction, path, head)
+    return Plan(record, recipe, folder, used, wanted, list(notes))
+
+
+def train_once(plan: Plan, output: str, options: Options, resume: bool) -> Done:
+    """One training from its seed, or from the state that it left, to the file."""
+    run, record = plan.run(options), plan.record
+    with deterministic(run):
+        model = fresh(record.architecture, record, options.seed)
+        head = find_head(model, len(record.classes), record.head)
+        state = State(output, plan, run)
+        start = state.read() if resume else None
+        with run.adopted(model, head), run.timed():
+            if start is None:
+                prepare(run, model, plan.used)
+            fit(run, model, plan.used, plan.recipe, resume=start, keep=state.write)
+        after = plan.after(run)
+        trained = {name: tensor.cpu() for name, tensor in model.state_dict().items()}
+        with run.adopted(model, head):
+            correct = run.logits(model, plan.test, "testing").argmax(1).cpu() == plan.test.y
+
+    if run.ranks.first:
+        store.write(output, trained, after, force=options.force)
+        state.remove()
+    return Done(run, sum(p.numel() for p in model.parameters()), round(correct.double().mean().item(), 4))
+
+
+def summary(plan: Plan, done: list[Done], options: Options) -> dict[str, Any]:
+    """What a report says of trainings that share a plan."""
+    run = plan.run(options)
+    return {
+        "architecture": plan.record.architecture,
+        "left_out": requests.in_words(plan.wanted),
+        "train_images": len(plan.used),
+        "epochs": plan.recipe.epochs,
+        "train_seconds": round(sum(one.run.seconds for one in done), 2),
+        "test_images": len(plan.test),
+        "device": str(run.device),
+        "precision": str(run.precision).removeprefix("torch."),
+    }
+
+
+class State:
+    """The state of an unfinished training, in a safetensors file beside the output that is to come."""
+
+    def __init__(self, output: str, plan: Plan, run: Run):
+        self.path = None if output == store.PIPE else Path(f"{output}.resume")
+        plain = plan.record.architecture, plan.record.architecture_settings, plan.recipe, plan.folder.fingerprint
+        index = hashlib.sha256(plan.used.index.numpy().tobytes()).hexdigest()
+        whole = [str(part) for part in plain] + [index, str(run.seed), str(run.precision), run.device.type]
+        self.identity = hashlib.sha256(json.dumps(whole).encode()).hexdigest()
+        self.first = run.ranks.first
+
+    def write(self, progress: Progress) -> None:
+        if self.path is None or not self.first:
+            return
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in progress.tensors.items()}
+        metadata = {"epoch": str(progress.epoch), "identity": self.identity}
+        store.replace_whole(str(self.path), lambda temporary: save_file(tensors, temporary, metadata))
+
+    def read(self) -> Progress | None:
+        if self.path is None or not self.path.exists():
+            raise UnlearnError(f"there is no training to resume at {self.path}.", "run it without --resume.")
+        found = store.read(str(self.path))
+        with safe_open(self.path, "pt") as file:
+            metadata = file.metadata() or {}
+        if metadata.get("identity") != self.identity:
+            raise UnlearnError(
+                f"{self.path} belongs to a training with other data or settings.",
+                "repeat the first command with --resume added, or remove that file to start anew.",
+            )
+        return Progress(int(metadata["epoch"]), found.tensors)
+
+    def remove(self) -> None:
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)
