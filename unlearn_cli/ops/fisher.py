@@ -5,6 +5,7 @@ whole batch, the other comes with each backward pass, which stops at the layers'
 image, and squares are summed at once, so that no more than CHUNK numbers of per-image gradients exist at a time.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,7 +43,7 @@ def diagonal(run: "Run", model: nn.Module, split: "Split", labels: Labels = "all
     """
     modes = {module: module.training for module in model.modules()}
     model.eval()
-    total = {name: torch.zeros(p.shape, dtype=p.dtype, device=p.device) for name, p in model.named_parameters()}
+    total = {name: torch.zeros_like(p) for name, p in model.named_parameters()}
     run.progress.start("Fisher information", len(split))
     for b in run.batches(split, size=size, shuffle=False):
         drawn = torch.rand(b.size, generator=run.noise, dtype=torch.float64)[b.share] if labels == "sampled" else None
@@ -97,7 +98,7 @@ def recorded(model: nn.Module) -> Iterator[Calls]:
 
     def record(module: nn.Module, inputs: tuple, output: Tensor) -> None:
         # The edge, not the output: a ReLU in place would put itself into the output's history.
-        calls[module].append((operand(module, inputs[0]), get_gradient_edge(output)))
+        calls[module].append((operand(module, inputs[0], output.dtype), get_gradient_edge(output)))
 
     hooks = [module.register_forward_hook(record) for module in owners]
     try:
@@ -129,11 +130,13 @@ def _squares(module: nn.Module, calls: list[tuple[Tensor, Tensor]]) -> dict[str,
     own = dict(module.named_parameters(recurse=False))
     dtype = next(iter(own.values())).dtype
     many = max(1, CHUNK // sum(p.numel() for p in own.values()))
-    total = {name: torch.zeros(p.shape, dtype=dtype, device=p.device) for name, p in own.items()}
+    total = dict.fromkeys(own, 0)
     for first in range(0, len(calls[0][0]), many):
         parts = [per_image(module, *alike(x[first : first + many], g[first : first + many], dtype)) for x, g in calls]
         for name in own:
             total[name] += reduce(torch.add, (part[name].to(dtype) for part in parts)).square_().sum(0)
+    if isinstance(module, nn.Conv2d):
+        total["weight"] = total["weight"].movedim(-1, 1)
     return total
 
 
@@ -142,15 +145,17 @@ def alike(x: Tensor, g: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     return (x, g) if x.dtype == g.dtype == torch.bfloat16 else (x.to(dtype), g.to(dtype))
 
 
-def operand(module: nn.Module, x: Tensor) -> Tensor:
-    """What a layer's weights are multiplied with, from what went in: the same for every backward pass."""
+def operand(module: nn.Module, x: Tensor, dtype: torch.dtype) -> Tensor:
+    """What a layer's weights are multiplied with, from what went in: the same for every backward pass.
+
+    Args:
+        dtype: of what came out; bfloat16 only if the layer computed in it.
+    """
     x = x.detach()
-    if x.dtype != torch.bfloat16 or not isinstance(module, (nn.Conv2d, nn.Linear)):
-        x = x.to(next(module.parameters()).dtype)
-    if isinstance(module, nn.Conv2d):  # (n, groups, patch, places), the patches that the kernel sees
-        mode = "constant" if module.padding_mode == "zeros" else module.padding_mode
-        x = F.pad(x, module._reversed_padding_repeated_twice, mode)
-        return F.unfold(x, module.kernel_size, module.dilation, 0, module.stride).unflatten(1, (module.groups, -1))
+    half = dtype == torch.bfloat16 and isinstance(module, (nn.Conv2d, nn.Linear))
+    x = x.to(dtype if half else next(module.parameters()).dtype)
+    if isinstance(module, nn.Conv2d):
+        return patches(module, x)
     if isinstance(module, nn.Linear):  # (n, vectors, inputs)
         return x.reshape(len(x), -1, x.shape[-1])
     if isinstance(module, _BatchNorm):  # (n, channels, places): in eval mode it is a scale and a shift
@@ -161,8 +166,25 @@ def operand(module: nn.Module, x: Tensor) -> Tensor:
     return x
 
 
+def patches(module: nn.Conv2d, x: Tensor) -> Tensor:
+    """(n, groups, places, patch): the patches that the kernel sees, a patch by rows, columns, channels.
+
+    In that order a row of a patch lies in one piece where the network keeps its images by places, so that this is copied fast.
+    """
+    mode = "constant" if module.padding_mode == "zeros" else module.padding_mode
+    x = F.pad(x, module._reversed_padding_repeated_twice, mode)
+    size = [(of - d * (k - 1) - 1) // s + 1 for of, k, d, s in
+            zip(x.shape[2:], module.kernel_size, module.dilation, module.stride, strict=True)]  # fmt: skip
+    n, channel, *place = x.stride()
+    depth = x.shape[1] // module.groups
+    step = [a * b for a, b in zip(place, module.stride, strict=True)]
+    inner = [a * b for a, b in zip(place, module.dilation, strict=True)]
+    shape = len(x), module.groups, *size, *module.kernel_size, depth
+    return x.as_strided(shape, (n, depth * channel, *step, *inner, channel)).reshape(len(x), module.groups, math.prod(size), -1)
+
+
 def per_image(module: nn.Module, x: Tensor, g: Tensor) -> dict[str, Tensor]:
-    """(n, *shape) gradients by a layer's parameters, image by image.
+    """(n, *shape) gradients by a layer's parameters, image by image; of a kernel with its channels last.
 
     Args:
         x: (n, ..) operand.
@@ -170,8 +192,8 @@ def per_image(module: nn.Module, x: Tensor, g: Tensor) -> dict[str, Tensor]:
     """
     if isinstance(module, nn.Conv2d):
         g = g.flatten(2)
-        weight = g.unflatten(1, (module.groups, -1)) @ x.transpose(2, 3)
-        return {"weight": weight.reshape(len(x), *module.weight.shape), "bias": g.sum(2)}
+        weight = (g.unflatten(1, (module.groups, -1)) @ x).reshape(len(x), module.out_channels, *module.kernel_size, -1)
+        return {"weight": weight, "bias": g.sum(2)}
     if isinstance(module, nn.Linear):
         g = g.reshape(len(g), -1, g.shape[-1])
         return {"weight": g.transpose(1, 2) @ x, "bias": g.sum(1)}
