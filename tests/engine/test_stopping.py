@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from unlearn_cli.data.splits import ALL, Request, split
-from unlearn_cli.engine.stopping import still_known, unseen_accuracy, until_forgotten, watch
+from unlearn_cli.data.splits import ALL, Request, Splits, split
+from unlearn_cli.engine.stopping import goal_of, still_known, unseen_accuracy, until_forgotten, watch
 from unlearn_cli.ops.relabel import suppressed
 
 THREES = 147
@@ -136,13 +136,30 @@ def test_a_look_reads_few_images_while_some_are_known(place):
 # what to come down to
 
 
-def test_classes_come_down_to_none_and_listed_images_to_the_accuracy_on_the_selection_set(new_run, loaded):
-    run, paths = new_run(), ("train/3/0003.png", "train/5/0005.png")
+def test_classes_come_down_to_none_without_a_look(new_run, loaded):
+    run = new_run()
+    with run.adopted(loaded.model, loaded.head) as model:
+        assert goal_of(run, model, split(loaded.folder, Request(("3",)), ALL, 0.2)) == 0
+        assert not run.images_read
+
+
+def test_listed_images_come_down_to_the_accuracy_on_unseen_images_whose_classes_weigh_as_theirs(new_run, loaded):
+    run, paths = new_run(), ("train/3/0003.png", "train/3/0013.png", "train/5/0005.png")
     with run.adopted(loaded.model, loaded.head) as model:
         parts = split(loaded.folder, Request(instances=paths), ALL, 0.2)
-        found = unseen_accuracy(run, model, parts)
-        assert found == run.correct(model, parts.selection) / len(parts.selection)
-        assert 0.5 < found < 1
-        run.images_read.clear()
-        assert unseen_accuracy(run, model, split(loaded.folder, Request(("3",)), ALL, 0.2)) == 0
-        assert not run.images_read
+        unseen = parts.selection
+
+        def accuracy(label: int) -> float:
+            these = unseen.subset(unseen.y == label)
+            return run.correct(model, these) / len(these)
+
+        with torch.no_grad():
+            model.head.bias[3] -= 2         # so that threes are known less than fives
+        assert accuracy(3) < accuracy(5)
+        assert goal_of(run, model, parts) == pytest.approx((2 * accuracy(3) + accuracy(5)) / 3, abs=1e-12)
+        without_threes = Splits({"forget": parts.forget, "selection": unseen.subset(unseen.y != 3)}, ALL, parts.classes, ())
+        assert goal_of(run, model, without_threes) == accuracy(5)
+        others = unseen.subset((unseen.y != 3) & (unseen.y != 5))
+        without_both = Splits({"forget": parts.forget, "selection": others}, ALL, parts.classes, ())
+        assert unseen_accuracy(run, model, without_both) is None
+        assert goal_of(run, model, without_both) == run.correct(model, others) / len(others)

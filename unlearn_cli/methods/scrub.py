@@ -15,18 +15,18 @@ mode BatchNorm's batch statistics differ from the teacher's, so train mode is th
 retain set to bring the statistics back. With bn=eval, `warm_up` epochs of min steps may go first.
 Departures: images are read plainly, so the teacher's answers are computed once and kept; the authors' rewind cannot
 return the original network, this one does and says so. The images that rewinding compares with are set aside from the
-test set, and only those whose class occurs in the forget set count; without one, nothing is rewound.
+test set, and their classes weigh as they occur in the forget set; without an image of them, nothing is rewound.
 """
 
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Annotated, Literal
 
-import torch
 from torch import Tensor, nn
 
 from unlearn_cli.data.splits import Splits
 from unlearn_cli.engine.run import Run
+from unlearn_cli.engine.stopping import unseen_accuracy
 from unlearn_cli.methods import BatchNorm, method, setting
 from unlearn_cli.ops.losses import cross_entropy, kl
 from unlearn_cli.ops.modes import batchnorms, train_mode
@@ -101,10 +101,10 @@ def rewind_(run: Run, model: nn.Module, splits: Splits, path: list[tuple[int, di
     Args:
         path: per epoch from 0, how many forget images are not given their label, and the state.
     """
-    unseen = splits.selection.subset(torch.isin(splits.selection.y, splits.forget.y))
-    if len(unseen) == 0:
+    known = unseen_accuracy(run, model, splits)
+    if known is None:
         return run.note("not rewound: no selection image is of a forgotten image's class")
-    reference = 1 - run.correct(model, unseen) / len(unseen)
+    reference = 1 - known
     gaps = [abs(wrong / len(splits.forget) - reference) for wrong, _ in path]
     chosen = gaps.index(min(gaps))
     model.load_state_dict(path[chosen][1])

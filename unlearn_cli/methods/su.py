@@ -10,8 +10,9 @@ an epoch, and may want more epochs or a larger lr.
 Departures: BatchNorm keeps its statistics, which the forget set alone would drag along (bn=train for the published
 behaviour). Listed images lose their own label, as the paper has it; the authors' code takes away the prediction
 (spa_label=argmax). ε is 0 as in the code; the paper's small number is not given. a_ref comes from the selection set, a
-fifth of the test images, where the authors set aside 1 % of the training images. With several classes, ε is shared
-among them, and an image given any of them is not forgotten yet.
+fifth of the test images, where the authors set aside 1 % of the training images, and its classes weigh as in the list:
+of listed cats as many may be known as of unseen cats. With several classes, ε is shared among them, and an image given
+any of them is not forgotten yet.
 """
 
 from typing import Annotated, Literal
@@ -20,7 +21,7 @@ from torch import nn
 
 from unlearn_cli.data.splits import Splits
 from unlearn_cli.engine.run import Run
-from unlearn_cli.engine.stopping import unseen_accuracy, until_forgotten
+from unlearn_cli.engine.stopping import goal_of, until_forgotten
 from unlearn_cli.methods import BatchNorm, method, setting
 from unlearn_cli.ops.losses import kl
 from unlearn_cli.ops.modes import train_mode
@@ -39,7 +40,7 @@ def su(
     spa_label: Annotated[Literal["true", "argmax"], setting("a listed image loses its own label, or the prediction")] = "true",
     stop_accuracy: Annotated[
         float | None,
-        setting("forget accuracy that ends it; default 0, for listed images the original's on the selection set", ge=0, le=1),
+        setting("forget accuracy that ends it; default 0, for listed images the original's on unseen ones", ge=0, le=1),
     ] = None,
     bn: BatchNorm = "eval",
 ) -> None:  # fmt: skip
@@ -48,7 +49,7 @@ def su(
     lr = lr or (6e-5 if listed else 1e-4)
     temperature = temperature or (1.0 if listed else 4.0)
     if stop_accuracy is None:
-        stop_accuracy = unseen_accuracy(run, model, splits)
+        stop_accuracy = goal_of(run, model, splits)
     logits, y = run.logits(model, forget, "the original's answers"), forget.y.to(run.device)
     own = suppressed(y, splits.classes, splits.forgotten)
     lost = own if spa_label == "true" else suppressed(logits.argmax(1), splits.classes, splits.forgotten)

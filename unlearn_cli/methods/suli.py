@@ -15,8 +15,8 @@ the code takes away the prediction, which for an image already forgotten may bri
 as in the code; the paper's small number is not given. Chunks are the code's 500 of a class and halves of a listed set, so
 by default 500 images or half the forget set, whichever is less; an image left over joins the chunk before it. The accuracy
 at which listed images count as forgotten comes from the selection set, a fifth of the test images, where the authors set
-aside 1 % of the training images. With several classes, ε is shared among them, and an image given any of them is not
-forgotten yet.
+aside 1 % of the training images, and its classes weigh as in the list. With several classes, ε is shared among them, and
+an image given any of them is not forgotten yet.
 """
 
 import copy
@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from unlearn_cli.data.splits import Splits
 from unlearn_cli.engine.run import Run
-from unlearn_cli.engine.stopping import still_known, unseen_accuracy
+from unlearn_cli.engine.stopping import goal_of, still_known
 from unlearn_cli.errors import UnlearnError
 from unlearn_cli.methods import BatchNorm, method, setting
 from unlearn_cli.ops.losses import entropy, kl
@@ -53,7 +53,7 @@ def suli(
     check_every: Annotated[int, setting("chunks between two looks at the forget accuracy; each pass ends with one", ge=1)] = 1,
     stop_accuracy: Annotated[
         float | None,
-        setting("forget accuracy that ends it; default 0, for listed images the original's on the selection set", ge=0, le=1),
+        setting("forget accuracy that ends it; default 0, for listed images the original's on unseen ones", ge=0, le=1),
     ] = None,
     bn: BatchNorm = "eval",
 ) -> None:  # fmt: skip
@@ -63,7 +63,7 @@ def suli(
     lr = lr or (8e-5 if listed else 1e-4)
     rollback = not listed if rollback is None else rollback
     if stop_accuracy is None:
-        stop_accuracy = unseen_accuracy(run, model, splits)
+        stop_accuracy = goal_of(run, model, splits)
     own = suppressed(forget.y.to(run.device), splits.classes, splits.forgotten)
 
     def target_of(logits: Tensor, y: Tensor) -> Tensor:
