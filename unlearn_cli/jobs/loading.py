@@ -1,6 +1,5 @@
 """What every job starts with: a checkpoint as a network, its data folder, and a run that suits both."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from math import isfinite
 from pathlib import Path
@@ -11,14 +10,13 @@ from torch import nn
 
 from unlearn_cli import models
 from unlearn_cli.checkpoints import store
-from unlearn_cli.checkpoints.record import DataRecord, Record, folder_from, folder_to
+from unlearn_cli.checkpoints.record import DataRecord, Record, folder_to
 from unlearn_cli.checkpoints.store import Checkpoint
 from unlearn_cli.data.augment import statistics
-from unlearn_cli.data.folder import Folder, open_folder
-from unlearn_cli.engine.progress import Silent
-from unlearn_cli.engine.ranks import Ranks
+from unlearn_cli.data.folder import Folder
 from unlearn_cli.engine.run import Options, Run
 from unlearn_cli.errors import UnlearnError
+from unlearn_cli.jobs.folders import changed, folder_beside, folder_of, in_head_order, open_images
 from unlearn_cli.models.recipes import Recipe
 from unlearn_cli.ops.features import find_head
 from unlearn_cli.settings import parse
@@ -87,50 +85,15 @@ def load(name: str, plain: Plain, options: Options, beside: Loaded | None = None
         record = checkpoint.record
         _check_size(record.size)
         if beside:
-            folder = _folder_beside(record, name, beside, options)
+            folder = folder_beside(record, name, beside, options)
         else:
-            folder = _folder_of(record, checkpoint.path, plain, options)
+            folder = folder_of(record, checkpoint.path, plain, options)
             if unused := [f"--{o}" for o in ("arch", "size", "mean", "std") if getattr(plain, o) is not None]:
                 notes.append(f"{', '.join(unused)} not used: {name} has a record that says it")
-        notes += _changed(record, name, folder)
-    folder = _in_head_order(folder, record, name)
+        notes += changed(record, name, folder)
+    folder = in_head_order(folder, record, name)
     model = _network(record, checkpoint, name)
     return Loaded(checkpoint, record, model, find_head(model, len(record.classes), plain.head or record.head), folder, notes)
-
-
-def open_images(root: str, options: Options, **known: Any) -> Folder:
-    """A data folder under the run's cache limit, with its decoding shown."""
-    with Ranks(options.place()).first_alone():
-        return open_folder(root, cache_limit=options.cache_limit, progress=decoding(options.progress), **known)
-
-
-def _folder_beside(record: Record, name: str, beside: Loaded, options: Options) -> Folder:
-    """The other checkpoint's folder, at this one's own input size."""
-    folder = beside.folder
-    if record.classes != list(folder.classes):
-        raise UnlearnError(
-            f"{name} has other classes than {beside.name}, or in another order.", "compare models of the same classes."
-        )
-    if (record.size, record.channels) == (folder.images.size, folder.images.channels):
-        return folder
-    fraction = beside.record.data.test_fraction if beside.record.data else 0.2
-    return open_images(str(folder.root), options, size=record.size, channels=record.channels, test_fraction=fraction)
-
-
-def decoding(progress: Silent) -> Callable[[int, int], None]:
-    """Files read while a folder is opened, as a phase of the progress; nothing is shown when the cache serves them."""
-    seen = 0
-
-    def tell(done: int, total: int) -> None:
-        nonlocal seen
-        if seen == 0:
-            progress.start("decoding", total)
-        progress.advance(done - seen)
-        seen = done
-        if done == total:
-            progress.end()
-
-    return tell
 
 
 def fresh(arch: str, record: Record, seed: int) -> nn.Module:
@@ -172,29 +135,6 @@ def _network(record: Record, checkpoint: Checkpoint, name: str) -> nn.Module:
     float_type = torch.float64 if any(t.dtype == torch.float64 for t in given.values()) else torch.float32
     model.to(float_type).load_state_dict(given)
     return model.eval()
-
-
-def _folder_of(record: Record, path: Path | None, plain: Plain, options: Options) -> Folder:
-    data = record.data
-    if plain.data is None and data is None:
-        raise UnlearnError("the checkpoint names no data folder.", "pass --data DIR.")
-    root = Path(plain.data) if plain.data else folder_from(path, data.folder)
-    if plain.data is None and not root.is_dir():
-        raise UnlearnError(f"the checkpoint's data folder {root} is not there.", "pass --data DIR.")
-    fraction = data.test_fraction if data else plain.test_fraction
-    return open_images(str(root), options, size=record.size, channels=record.channels, test_fraction=fraction)
-
-
-def _changed(record: Record, name: str, folder: Folder) -> list[str]:
-    """A note when the images are not those that the checkpoint was trained on."""
-    data, test = record.data, int(folder.images.test.sum())
-    if data is None or data.fingerprint == folder.fingerprint:
-        return []
-    now, then = f"{len(folder.images) - test} train and {test} test images", f"{data.train} and {data.test}"
-    return [
-        f"the images in {folder.root} are not those that {name} was trained on ({now}, {then} then; "
-        f"fingerprint {folder.fingerprint[:12]}, was {data.fingerprint[:12]})"
-    ]
 
 
 def _folder_of_plain(name: str, plain: Plain, options: Options) -> Folder:
@@ -252,27 +192,6 @@ def describe(arch, settings, folder: Folder, mean, std, test_fraction: float, pa
 def _check_size(size: int) -> None:
     if size < models.SMALLEST:
         raise UnlearnError(f"images of {size} pixels are too small for the networks.", f"pass --size {models.SMALLEST} or more.")
-
-
-def _in_head_order(folder: Folder, record: Record, name: str) -> Folder:
-    """The folder with its labels numbered as the head's outputs are."""
-    if sorted(folder.classes) != sorted(record.classes):
-        missing = sorted(set(record.classes) - set(folder.classes))
-        more = sorted(set(folder.classes) - set(record.classes))
-        what = "; ".join(
-            f"{words} {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}"
-            for words, names in (("the folder lacks", missing), ("the head lacks", more))
-            if names
-        )
-        raise UnlearnError(
-            f"the head of {name} ({len(record.classes)} classes) does not match the folders of {folder.root} "
-            f"({len(folder.classes)}): {what}.",
-            "pass the --data folder that the model was trained on.",
-        )
-    if list(folder.classes) == record.classes:
-        return folder
-    order = torch.tensor([record.classes.index(c) for c in folder.classes])
-    return replace(folder, classes=record.classes, images=replace(folder.images, labels=order[folder.images.labels]))
 
 
 def original_of(loaded: Loaded, plain: Plain, options: Options, name: str | None = None) -> Loaded | None:

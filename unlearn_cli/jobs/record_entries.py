@@ -11,7 +11,7 @@ from unlearn_cli.data.folder import fingerprint_of, read_anew
 from unlearn_cli.engine.progress import Silent
 from unlearn_cli.errors import UnlearnError, one_line
 from unlearn_cli.jobs import requests
-from unlearn_cli.jobs.loading import decoding
+from unlearn_cli.jobs.folders import decoding
 
 
 class Differs(Exception):

@@ -10,7 +10,8 @@ from unlearn_cli.data.splits import Request
 from unlearn_cli.engine.run import Options
 from unlearn_cli.errors import UnlearnError, did_you_mean
 from unlearn_cli.jobs import retraining
-from unlearn_cli.jobs.loading import Plain, arch_and_settings, load, open_images
+from unlearn_cli.jobs.folders import open_images
+from unlearn_cli.jobs.loading import Plain, arch_and_settings, load
 from unlearn_cli.jobs.training import planned, summary, train_once
 from unlearn_cli.metrics.report import Report
 from unlearn_cli.models.recipes import Recipe

@@ -1,0 +1,97 @@
+"""The data folder of a checkpoint: the one of its record, another that was named, or the one that is open already."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from unlearn_cli.checkpoints.record import Record, folder_from
+from unlearn_cli.data.folder import Folder, open_folder
+from unlearn_cli.engine.progress import Silent
+from unlearn_cli.engine.ranks import Ranks
+from unlearn_cli.engine.run import Options
+from unlearn_cli.errors import UnlearnError
+
+if TYPE_CHECKING:
+    from unlearn_cli.jobs.loading import Loaded, Plain
+
+
+def open_images(root: str, options: Options, **known: Any) -> Folder:
+    """A data folder under the run's cache limit, with its decoding shown."""
+    with Ranks(options.place()).first_alone():
+        return open_folder(root, cache_limit=options.cache_limit, progress=decoding(options.progress), **known)
+
+
+def decoding(progress: Silent) -> Callable[[int, int], None]:
+    """Files read while a folder is opened, as a phase of the progress; nothing is shown when the cache serves them."""
+    seen = 0
+
+    def tell(done: int, total: int) -> None:
+        nonlocal seen
+        if seen == 0:
+            progress.start("decoding", total)
+        progress.advance(done - seen)
+        seen = done
+        if done == total:
+            progress.end()
+
+    return tell
+
+
+def folder_of(record: Record, path: Path | None, plain: "Plain", options: Options) -> Folder:
+    data = record.data
+    if plain.data is None and data is None:
+        raise UnlearnError("the checkpoint names no data folder.", "pass --data DIR.")
+    root = Path(plain.data) if plain.data else folder_from(path, data.folder)
+    if plain.data is None and not root.is_dir():
+        raise UnlearnError(f"the checkpoint's data folder {root} is not there.", "pass --data DIR.")
+    fraction = data.test_fraction if data else plain.test_fraction
+    return open_images(str(root), options, size=record.size, channels=record.channels, test_fraction=fraction)
+
+
+def folder_beside(record: Record, name: str, beside: "Loaded", options: Options) -> Folder:
+    """The other checkpoint's folder, at this one's own input size."""
+    folder = beside.folder
+    if record.classes != list(folder.classes):
+        raise UnlearnError(
+            f"{name} has other classes than {beside.name}, or in another order.", "compare models of the same classes."
+        )
+    if (record.size, record.channels) == (folder.images.size, folder.images.channels):
+        return folder
+    fraction = beside.record.data.test_fraction if beside.record.data else 0.2
+    return open_images(str(folder.root), options, size=record.size, channels=record.channels, test_fraction=fraction)
+
+
+def changed(record: Record, name: str, folder: Folder) -> list[str]:
+    """A note when the images are not those that the checkpoint was trained on."""
+    data, test = record.data, int(folder.images.test.sum())
+    if data is None or data.fingerprint == folder.fingerprint:
+        return []
+    now, then = f"{len(folder.images) - test} train and {test} test images", f"{data.train} and {data.test}"
+    return [
+        f"the images in {folder.root} are not those that {name} was trained on ({now}, {then} then; "
+        f"fingerprint {folder.fingerprint[:12]}, was {data.fingerprint[:12]})"
+    ]
+
+
+def in_head_order(folder: Folder, record: Record, name: str) -> Folder:
+    """The folder with its labels numbered as the head's outputs are."""
+    if sorted(folder.classes) != sorted(record.classes):
+        missing = sorted(set(record.classes) - set(folder.classes))
+        more = sorted(set(folder.classes) - set(record.classes))
+        what = "; ".join(
+            f"{words} {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}"
+            for words, names in (("the folder lacks", missing), ("the head lacks", more))
+            if names
+        )
+        raise UnlearnError(
+            f"the head of {name} ({len(record.classes)} classes) does not match the folders of {folder.root} "
+            f"({len(folder.classes)}): {what}.",
+            "pass the --data folder that the model was trained on.",
+        )
+    if list(folder.classes) == record.classes:
+        return folder
+    order = torch.tensor([record.classes.index(c) for c in folder.classes])
+    return replace(folder, classes=record.classes, images=replace(folder.images, labels=order[folder.images.labels]))
