@@ -66,7 +66,7 @@ COSTS: dict[str, tuple[dict, Callable[[Sizes], Passes]]] = {
     "boundary-expand": ({}, lambda n: [("train", 64, n.f)]),
     "su": ({}, lambda n: [("train", 256, n.f), ("read", READ, 2 * n.f)]),
     "suli": ({"passes": 1, "check_every": 1000}, lambda n: [("train", 500, n.f), ("read", READ, 2 * n.f)]),
-    "unsir": ({}, lambda n: [("push", 256, 40 * 256), ("train", 256, 20 * 256 + 2 * 1000 * (n.k - 1))]),
+    "unsir": ({}, lambda n: [("push", 256, 40 * 256), ("train", 256, 20 * 256 + 2 * min(1000 * (n.k - 1), n.r))]),
     "gli": ({"select": False}, lambda n: [("read", 64, n.r), ("push", 64, 2 * n.r), ("train", 64, n.r)]),
     "adv-imp": (
         {"attack_steps": 10, "adv_cap": 1024},
