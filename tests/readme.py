@@ -79,7 +79,7 @@ def methods_part() -> str:
     found = [methods.get(name) for name in methods.names()]
     rows = []
     for m in found:
-        opened = [f"{split} with `{name}`" for name, split in m.also_reads.items()]
+        opened = [f"{split} with `{name}`" for name, split in m.opens.items()]
         opened += [f"{split} for listed images" for split in m.instances_read]
         reads = ", ".join([*m.reads, *opened]) or "no images"
         rows.append([f"[`{m.name}`](#{m.name}-settings)", m.summary, ", ".join(m.scope), reads, m.paper])

@@ -171,6 +171,17 @@ def test_counts_stay_counts_where_no_batchnorm_was_trained(name, toy):
 
 
 @every_method
+def test_what_is_said_to_be_opened_by_a_setting_is_opened_by_it_and_by_nothing_else(name):
+    method = methods.get(name)
+    closed = {key.partition("=")[0]: "eval" if key == "bn=recalibrate" else False for key in method.opens}
+    without = method.reads_with(method.parse({}) | closed)
+    assert without == method.reads
+    for key, opened in method.opens.items():
+        setting, _, value = key.partition("=")
+        assert method.reads_with(method.parse({}) | closed | {setting: value or True}) == (*without, opened)
+
+
+@every_method
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_the_model_comes_back_as_it_went_in(name, precision, toy):
     loaded, method = toy.load(), methods.get(name)

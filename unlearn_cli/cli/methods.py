@@ -33,7 +33,7 @@ def describe(method) -> dict:
         "paper": method.paper,
         "scope": list(method.scope),
         "reads": list(method.reads),
-        "reads_with": method.also_reads | ({"bn=recalibrate": "retain"} if "bn" in method.settings else {}),
+        "reads_with": method.opens,
         "instances_read": list(method.instances_read),
         "notes": method.notes,
         "settings": [

@@ -64,6 +64,12 @@ class Method:
         defaults = {name: setting.default for name, setting in self.settings.items()}
         return defaults | settings.parse(self.settings, given, self.name)
 
+    @cached_property
+    def opens(self) -> dict[str, str]:
+        """The split that a setting opens beyond `reads`, by the setting as it is typed."""
+        every = self.also_reads | ({"bn=recalibrate": "retain"} if "bn" in self.settings else {})
+        return {setting: split for setting, split in every.items() if split not in self.reads}
+
     def reads_with(self, values: dict[str, Any], instances: bool = False) -> tuple[str, ...]:
         """The splits it may touch under these settings, for a request of classes or of listed images."""
         opened = [split for name, split in self.also_reads.items() if values[name]]
