@@ -64,8 +64,8 @@ PAPERS = {
         "neg-grad": "final score 0.654 (GLI)",
     },
 }
-"""ResNet-18 on CIFAR-10 unless it says otherwise, on MUFAC for the ages; for one class the first number is retain_test_accuracy. In brackets
-who reports it, where not the method's own authors."""
+"""ResNet-18 on CIFAR-10 unless it says otherwise, on MUFAC for the ages; for one class the first number is
+retain_test_accuracy. In brackets who reports it, where not the method's own authors."""
 
 SHOWN = {
     "class": ("forget_test_accuracy", "retain_test_accuracy", "unlearning_score"),
