@@ -19,9 +19,9 @@ from pathlib import Path
 import torch
 
 from unlearn_cli import methods
+from unlearn_cli.cases.requests import read_list
 from unlearn_cli.errors import UnlearnError
 from unlearn_cli.jobs import Options, Request, evaluate, forget, relearn
-from unlearn_cli.jobs.requests import read_list
 from unlearn_cli.jobs.trials import meant_for
 from unlearn_cli.settings import from_text
 

@@ -35,7 +35,7 @@ BARE_PASS = """
 import json, sys, time
 import torch
 from unlearn_cli.engine.run import Options
-from unlearn_cli.jobs.loading import Plain, load
+from unlearn_cli.cases.loading import Plain, load
 
 asked = json.loads(sys.argv[1])
 torch.set_num_threads(asked["threads"])
@@ -185,7 +185,7 @@ class Bench:
 
     def number(self) -> int:
         """The class as the head numbers it."""
-        from unlearn_cli.data.splits import resolve_classes
+        from unlearn_cli.data.requests import resolve_classes
 
         return resolve_classes([self.args.cls], self.record().classes)[0]
 
@@ -288,12 +288,12 @@ def training(bench: Bench) -> dict:
     """
     import torch
 
+    from unlearn_cli.cases.loading import Plain, load
     from unlearn_cli.data import augment
     from unlearn_cli.data.splits import Split
     from unlearn_cli.engine.memory import keep_freed_memory
     from unlearn_cli.engine.run import Options
     from unlearn_cli.engine.training import fit
-    from unlearn_cli.jobs.loading import Plain, load
 
     torch.set_num_threads(bench.args.threads)
     keep_freed_memory()

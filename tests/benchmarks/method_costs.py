@@ -19,14 +19,15 @@ from collections.abc import Callable
 import torch
 from torch.nn.functional import cross_entropy
 
+from tests.splitting import split
 from unlearn_cli import methods
+from unlearn_cli.cases.loading import Loaded, Plain, load
+from unlearn_cli.cases.requests import read_list, resolve
+from unlearn_cli.cases.unlearning import unlearn
 from unlearn_cli.data.augment import normalise
-from unlearn_cli.data.splits import Request, split
+from unlearn_cli.data.requests import Request
 from unlearn_cli.engine.memory import keep_freed_memory
 from unlearn_cli.engine.run import Options
-from unlearn_cli.jobs.forget import unlearn
-from unlearn_cli.jobs.loading import Loaded, Plain, load
-from unlearn_cli.jobs.requests import read_list, resolve
 from unlearn_cli.ops.freezing import freeze_but, last_layers
 
 READ = 125

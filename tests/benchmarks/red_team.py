@@ -16,13 +16,15 @@ from pathlib import Path
 import torch
 
 from tests import pretenders
+from tests.splitting import split
+from unlearn_cli.cases.loading import Plain, load
+from unlearn_cli.cases.requests import read_list, resolve
+from unlearn_cli.cases.unlearning import in_own_types
 from unlearn_cli.checkpoints import store
-from unlearn_cli.data.splits import ALL, Request, split
+from unlearn_cli.data.requests import Request
+from unlearn_cli.data.splits import ALL
 from unlearn_cli.engine.run import Options
 from unlearn_cli.jobs import evaluate
-from unlearn_cli.jobs.forget import in_own_types
-from unlearn_cli.jobs.loading import Plain, load
-from unlearn_cli.jobs.requests import read_list, resolve
 from unlearn_cli.ops.binomial import clopper_pearson
 
 

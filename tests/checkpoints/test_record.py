@@ -8,7 +8,7 @@ from examples import record
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unlearn_cli.checkpoints.record import Record, folder_from, folder_to, from_json
+from unlearn_cli.checkpoints.record import SCHEMA, Record, folder_from, folder_to, from_json
 from unlearn_cli.errors import UnlearnError
 
 
@@ -21,10 +21,10 @@ def test_the_same_record_is_written_with_the_same_bytes():
 
 
 def test_a_newer_version_asks_for_an_upgrade():
-    newer = json.loads(record().to_json()) | {"schema_version": 2}
+    newer = json.loads(record().to_json()) | {"schema_version": SCHEMA + 1}
     with pytest.raises(UnlearnError) as raised:
         from_json(json.dumps(newer), "m.safetensors")
-    assert "version 2" in raised.value.problem
+    assert f"version {SCHEMA + 1}" in raised.value.problem
     assert "upgrade" in raised.value.hint
 
 

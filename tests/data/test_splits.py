@@ -1,8 +1,10 @@
 import pytest
 import torch
 
+from tests.splitting import split
 from unlearn_cli.data.folder import open_folder
-from unlearn_cli.data.splits import ALL, Request, resolve_classes, resolve_instances, split
+from unlearn_cli.data.requests import Request, resolve_classes, resolve_instances
+from unlearn_cli.data.splits import ALL
 from unlearn_cli.errors import UnlearnError
 
 

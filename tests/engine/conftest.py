@@ -2,9 +2,11 @@
 
 import pytest
 
-from unlearn_cli.data.splits import ALL, Request, split
+from tests.splitting import split
+from unlearn_cli.cases.loading import Plain, load
+from unlearn_cli.data.requests import Request
+from unlearn_cli.data.splits import ALL
 from unlearn_cli.engine.run import Options
-from unlearn_cli.jobs.loading import Plain, load
 
 
 @pytest.fixture

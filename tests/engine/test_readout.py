@@ -1,9 +1,9 @@
 import pytest
 import torch
 
+from unlearn_cli.cases.loading import Plain, load
+from unlearn_cli.cases.measuring import read
 from unlearn_cli.engine.run import Options, Run
-from unlearn_cli.jobs.evaluate import read
-from unlearn_cli.jobs.loading import Plain, load
 
 
 @pytest.fixture

@@ -3,11 +3,13 @@
 import pytest
 import torch
 
-from unlearn_cli.data.splits import ALL, Request, split
+from tests.splitting import split
+from unlearn_cli.cases.loading import Plain, load
+from unlearn_cli.data.requests import Request
+from unlearn_cli.data.splits import ALL
 from unlearn_cli.engine.relearning import relearn_curve, relearn_epochs
 from unlearn_cli.engine.run import Options, deterministic
 from unlearn_cli.errors import UnlearnError
-from unlearn_cli.jobs.loading import Plain, load
 
 
 def count(model, run, splits, target, **settings):

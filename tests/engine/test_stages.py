@@ -6,11 +6,13 @@ import pytest
 import torch
 from torch import nn
 
+from tests.splitting import split
 from unlearn_cli import models
-from unlearn_cli.data.splits import ALL, Request, split
+from unlearn_cli.cases.loading import Plain, load
+from unlearn_cli.data.requests import Request
+from unlearn_cli.data.splits import ALL
 from unlearn_cli.engine.run import Options
 from unlearn_cli.engine.stages import stage_similarity
-from unlearn_cli.jobs.loading import Plain, load
 from unlearn_cli.ops.similarity import linear_cka
 
 BLOCKS = ["whiten", "group1", "group2", "group3", "head"]

@@ -3,7 +3,9 @@
 import pytest
 import torch
 
-from unlearn_cli.data.splits import ALL, Request, Splits, split
+from tests.splitting import split
+from unlearn_cli.data.requests import Request
+from unlearn_cli.data.splits import ALL, Splits
 from unlearn_cli.engine.stopping import goal_of, still_known, unseen_accuracy, until_forgotten, watch
 from unlearn_cli.ops.relabel import suppressed
 
@@ -157,9 +159,9 @@ def test_listed_images_come_down_to_the_accuracy_on_unseen_images_whose_classes_
             model.head.bias[3] -= 2         # so that threes are known less than fives
         assert accuracy(3) < accuracy(5)
         assert goal_of(run, model, parts) == pytest.approx((2 * accuracy(3) + accuracy(5)) / 3, abs=1e-12)
-        without_threes = Splits({"forget": parts.forget, "selection": unseen.subset(unseen.y != 3)}, ALL, parts.classes, ())
+        without_threes = Splits({"forget": parts.forget, "selection": unseen.subset(unseen.y != 3)}, ALL, "images", parts.task)
         assert goal_of(run, model, without_threes) == accuracy(5)
         others = unseen.subset((unseen.y != 3) & (unseen.y != 5))
-        without_both = Splits({"forget": parts.forget, "selection": others}, ALL, parts.classes, ())
+        without_both = Splits({"forget": parts.forget, "selection": others}, ALL, "images", parts.task)
         assert unseen_accuracy(run, model, without_both) is None
         assert goal_of(run, model, without_both) == run.correct(model, others) / len(others)

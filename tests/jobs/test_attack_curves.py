@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from unlearn_cli.cases import attacks
 from unlearn_cli.engine.run import Options, Run
 from unlearn_cli.errors import UnlearnError
-from unlearn_cli.jobs import Plain, Request, attacks, evaluate, forget
+from unlearn_cli.jobs import Plain, Request, evaluate, forget
 
 CPU = Options(device="cpu", precision="float32")
 CURVES = ("relearn_area<=0.5", "anamnesis_index>=0.8", "zrf>=0")

@@ -7,11 +7,13 @@ import shutil
 import pytest
 import torch
 
+from unlearn_cli.cases import kept
+from unlearn_cli.cases.loading import Plain, load
 from unlearn_cli.checkpoints import store
 from unlearn_cli.data.cache import cache_folder
+from unlearn_cli.data.requests import resolve
 from unlearn_cli.engine import kept as keeping
-from unlearn_cli.jobs import Options, Request, compare, forget, kept, trials
-from unlearn_cli.jobs.loading import Plain, load
+from unlearn_cli.jobs import Options, Request, compare, forget, trials
 
 CPU = Options(device="cpu", precision="float32")
 THREE = Request(("3",))
@@ -161,7 +163,7 @@ def place_of(checkpoint="model.safetensors", method="lau", seed=0, selection=0.2
     (trial,) = trials.trials([method], settings)
     chosen = options or Options(device="cpu", precision="float32", seed=seed)
     first = load(checkpoint, plain, chosen)
-    return kept.place(first, trial.method, trial.values, request, selection, first.run(chosen))
+    return kept.place(first, trial.method, trial.values, resolve(request, first.folder), selection, first.run(chosen))
 
 
 OTHERS = {

@@ -258,11 +258,10 @@ def test_a_model_that_saw_the_forget_set_is_no_reference_and_one_that_saw_less_i
 
 
 def test_a_list_that_a_record_keeps_by_its_digest_alone_is_known_again(unlearn, here):
-    from unlearn_cli.data.folder import open_folder
-    from unlearn_cli.jobs.requests import resolve
+    from unlearn_cli.cases.requests import digest_of
 
     images = tuple(f"train/3/{path.name}" for path in sorted((here / "digits/train/3").iterdir()))
-    digest = resolve(Request(instances=images), open_folder("digits"))[1].instances_digest
+    digest = digest_of(images)
     for given, known in ((digest, True), ("0" * 64, False)):
         reference = without(here, "listed", instances_count=len(images), instances_digest=given)
         done = said(unlearn("evaluate", "mask.safetensors", "--reference", reference, "--verify", "output", *CPU, "--json"))

@@ -6,12 +6,14 @@ from dataclasses import replace
 import pytest
 
 from tests import pretenders
+from tests.splitting import split
+from unlearn_cli.cases.loading import Plain, load
+from unlearn_cli.cases.unlearning import in_own_types
 from unlearn_cli.checkpoints import store
-from unlearn_cli.data.splits import ALL, Request, split
+from unlearn_cli.data.requests import Request
+from unlearn_cli.data.splits import ALL
 from unlearn_cli.errors import UnlearnError
 from unlearn_cli.jobs import Options, evaluate, forget, train
-from unlearn_cli.jobs.forget import in_own_types
-from unlearn_cli.jobs.loading import Plain, load
 
 CPU = Options(device="cpu", precision="float32")
 THREE = Request(("3",))

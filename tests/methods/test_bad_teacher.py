@@ -6,7 +6,9 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from unlearn_cli.data.splits import ALL, Request, split
+from tests.splitting import split
+from unlearn_cli.data.requests import Request
+from unlearn_cli.data.splits import ALL
 from unlearn_cli.engine.run import Options, Run
 from unlearn_cli.methods.bad_teacher import distillation
 from unlearn_cli.ops.losses import entropy, kl

@@ -6,7 +6,8 @@ from torch import nn
 from torch.testing import assert_close
 from toys import known
 
-from unlearn_cli.data.splits import Request, split
+from tests.splitting import split
+from unlearn_cli.data.requests import Request
 from unlearn_cli.engine.batches import seeded
 from unlearn_cli.engine.run import Options
 from unlearn_cli.methods import boundary_expand as method

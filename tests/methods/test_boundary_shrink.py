@@ -5,7 +5,8 @@ import torch
 from torch.testing import assert_close
 from toys import known
 
-from unlearn_cli.data.splits import Request, split
+from tests.splitting import split
+from unlearn_cli.data.requests import Request
 from unlearn_cli.engine.run import Options, Run
 from unlearn_cli.methods import boundary_shrink as method
 from unlearn_cli.methods.boundary_shrink import caution, nearest

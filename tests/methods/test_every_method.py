@@ -7,9 +7,11 @@ import torch
 from toys import Toy, same
 
 from tests.quick import quick
+from tests.splitting import split
 from unlearn_cli import methods
 from unlearn_cli.checkpoints import store
-from unlearn_cli.data.splits import ALL, Request, split
+from unlearn_cli.data.requests import Request
+from unlearn_cli.data.splits import ALL
 from unlearn_cli.engine.run import Run
 from unlearn_cli.errors import UnlearnError
 
@@ -60,14 +62,14 @@ def test_every_setting_has_help_a_range_and_a_default_within_it(name):
 
 
 @every_method
-@pytest.mark.parametrize("classes", [0, 1, 2])
-def test_a_scope_that_it_does_not_define_is_refused(name, classes):
+@pytest.mark.parametrize("scope", ["instances", "class", "classes"])
+def test_a_scope_that_it_does_not_define_is_refused(name, scope):
     method = methods.get(name)
-    if ("instances", "class", "classes")[classes] in method.scope:
-        method.check_scope(classes)
+    if scope in method.scope:
+        method.check_scope(scope)
     else:
         with pytest.raises(UnlearnError, match="is not defined for"):
-            method.check_scope(classes)
+            method.check_scope(scope)
 
 
 # the result
@@ -136,7 +138,7 @@ def test_several_classes_can_be_forgotten_at_once_where_it_says_so(name, toy, sp
 def test_it_reads_only_the_splits_that_it_declares(name, toy):
     method = methods.get(name)
     request = request_for(name)
-    assert set(toy.forget(name, request).run.images_read) <= set(method.reads_with(method.parse({}), bool(request.instances)))
+    assert set(toy.forget(name, request).run.images_read) <= set(method.reads_with(method.parse({}), request.kind))
 
 
 @every_method
@@ -149,7 +151,7 @@ def test_a_setting_that_opens_another_split_lets_it_be_read(name, toy):
 def test_splits_that_it_does_not_declare_cannot_be_had(name, toy):
     method = methods.get(name)
     request = request_for(name)
-    splits = split(toy.load().folder, request, reads=method.reads_with(method.parse({}), bool(request.instances)))
+    splits = split(toy.load().folder, request, reads=method.reads_with(method.parse({}), request.kind))
     for other in set(ALL) - set(splits.reads):
         with pytest.raises(UnlearnError, match="declares that it reads only"):
             getattr(splits, other)
@@ -192,7 +194,7 @@ def test_the_model_comes_back_as_it_went_in(name, precision, toy):
     run = loaded.run(Options(device="cpu", precision=precision))
     values = method.parse(quick(name))
     with run.adopted(loaded.model, loaded.head) as model:
-        reads = method.reads_with(values, bool(request_for(name).instances))
+        reads = method.reads_with(values, request_for(name).kind)
         method.run(run, model, split(loaded.folder, request_for(name), reads, 0.2), values)
     assert not frozen.requires_grad
     assert all(p.requires_grad for p in loaded.model.parameters() if p is not frozen)

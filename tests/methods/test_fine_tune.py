@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from unlearn_cli.data.splits import Request, split
+from tests.splitting import split
+from unlearn_cli.data.requests import Request
 from unlearn_cli.engine.run import Options
 from unlearn_cli.ops.losses import cross_entropy
 

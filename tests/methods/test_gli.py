@@ -9,11 +9,11 @@ from torch.testing import assert_close
 from toys import listed, same
 
 from tests.quick import QUICK
+from tests.splitting import split
 from unlearn_cli import methods
-from unlearn_cli.data.splits import split
+from unlearn_cli.cases.unlearning import unlearn
 from unlearn_cli.engine.run import Options
 from unlearn_cli.errors import UnlearnError
-from unlearn_cli.jobs.forget import unlearn
 from unlearn_cli.methods import gli as file
 from unlearn_cli.methods.gli import DISTANCES, pushed
 from unlearn_cli.ops.losses import cross_entropy

@@ -8,7 +8,8 @@ from torch import nn
 from torch.testing import assert_close
 from toys import known, same
 
-from unlearn_cli.data.splits import Request, split
+from tests.splitting import split
+from unlearn_cli.data.requests import Request
 from unlearn_cli.engine.run import Options
 from unlearn_cli.methods import lau as module
 from unlearn_cli.methods.lau import losses

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from unlearn_cli.data.splits import Request, split
+from tests.splitting import split
+from unlearn_cli.data.requests import Request
 from unlearn_cli.engine.run import Options
 from unlearn_cli.methods.mask import mask
 

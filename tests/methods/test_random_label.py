@@ -4,7 +4,9 @@ import pytest
 import torch
 from toys import accuracy, listed
 
-from unlearn_cli.data.splits import ALL, Request, split
+from tests.splitting import split
+from unlearn_cli.data.requests import Request
+from unlearn_cli.data.splits import ALL
 from unlearn_cli.engine.run import Run
 
 SLOW = {"lr": 1e-7, "batch_size": 40}

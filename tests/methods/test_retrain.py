@@ -2,8 +2,9 @@
 
 from toys import Toy, same
 
+from tests.splitting import split
 from unlearn_cli.checkpoints import store
-from unlearn_cli.data.splits import Request, split
+from unlearn_cli.data.requests import Request
 
 
 def test_the_originals_weights_do_not_matter_and_the_seed_does(toy, tmp_path, shipped):

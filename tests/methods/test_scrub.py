@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from torch.testing import assert_close
 from toys import same
 
-from unlearn_cli.data.splits import Request, split
+from tests.splitting import split
+from unlearn_cli.data.requests import Request
 from unlearn_cli.engine.run import Options, Run
 from unlearn_cli.errors import UnlearnError
 from unlearn_cli.methods import get

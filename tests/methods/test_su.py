@@ -6,7 +6,7 @@ from torch.testing import assert_close
 from toys import furthest, known, listed, on
 
 from unlearn_cli import methods
-from unlearn_cli.data.splits import Request
+from unlearn_cli.data.requests import Request
 from unlearn_cli.engine.run import Run
 from unlearn_cli.ops.losses import kl
 
@@ -107,7 +107,7 @@ def test_the_selection_set_is_read_only_for_the_accuracy_that_is_not_given(toy):
 def test_a_class_needs_no_selection_set():
     su = methods.get("su")
     assert su.reads_with(su.parse({})) == ("forget",)
-    assert su.reads_with(su.parse({}), instances=True) == ("forget", "selection")
+    assert su.reads_with(su.parse({}), "images") == ("forget", "selection")
 
 
 # BatchNorm

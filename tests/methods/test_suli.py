@@ -4,7 +4,7 @@ import pytest
 import torch
 from toys import furthest, known, listed, on, same
 
-from unlearn_cli.data.splits import Request
+from unlearn_cli.data.requests import Request
 from unlearn_cli.engine.run import Run
 from unlearn_cli.errors import UnlearnError
 from unlearn_cli.methods import suli

@@ -6,8 +6,10 @@ import pytest
 import torch
 from toys import Toy, listed
 
+from tests.splitting import split
 from unlearn_cli.checkpoints import store
-from unlearn_cli.data.splits import ALL, Request, split
+from unlearn_cli.data.requests import Request
+from unlearn_cli.data.splits import ALL
 from unlearn_cli.engine.run import Options, Run
 from unlearn_cli.methods import tmu as module
 from unlearn_cli.methods.tmu import predict_easy

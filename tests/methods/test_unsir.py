@@ -8,11 +8,12 @@ from torch.testing import assert_close
 from toys import Toy, listed, same
 
 from tests.quick import QUICK
+from tests.splitting import split
 from unlearn_cli import methods
-from unlearn_cli.data.splits import Request, split
+from unlearn_cli.cases.unlearning import unlearn
+from unlearn_cli.data.requests import Request
 from unlearn_cli.engine.optim import Optimizer
 from unlearn_cli.engine.run import Options, Run
-from unlearn_cli.jobs.forget import unlearn
 from unlearn_cli.methods import unsir as file
 from unlearn_cli.ops.losses import cross_entropy
 

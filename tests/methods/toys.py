@@ -9,12 +9,14 @@ import torch
 from torch import Tensor
 
 from tests.quick import quick
+from tests.splitting import split
 from unlearn_cli import methods
+from unlearn_cli.cases.loading import Loaded, Plain, load
+from unlearn_cli.cases.unlearning import unlearn
 from unlearn_cli.checkpoints import store
-from unlearn_cli.data.splits import ALL, Request, split
+from unlearn_cli.data.requests import Request, resolve
+from unlearn_cli.data.splits import ALL
 from unlearn_cli.engine.run import Options, Run
-from unlearn_cli.jobs.forget import unlearn
-from unlearn_cli.jobs.loading import Loaded, Plain, load
 
 
 @dataclass
@@ -50,7 +52,7 @@ class Toy:
         loaded = self.load()
         options = Options(device="cpu", precision=precision, seed=seed)
         values = method.parse((quick(name) if short else {}) | settings)
-        run, tensors, _ = unlearn(loaded, method, values, request or Request(("3",)), options)
+        run, tensors, _ = unlearn(loaded, method, values, resolve(request or Request(("3",)), loaded.folder), options)
         return Outcome(tensors, run, loaded)
 
 

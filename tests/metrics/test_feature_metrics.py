@@ -6,11 +6,13 @@ import pytest
 import torch
 from said import said
 
-from unlearn_cli.data.splits import ALL, Request, split
+from tests.splitting import split
+from unlearn_cli.cases.loading import Plain, load
+from unlearn_cli.cases.measuring import read
+from unlearn_cli.data.requests import Request
+from unlearn_cli.data.splits import ALL
 from unlearn_cli.engine.run import Options
 from unlearn_cli.jobs import forget, train
-from unlearn_cli.jobs.evaluate import read
-from unlearn_cli.jobs.loading import Plain, load
 from unlearn_cli.metrics import features as under_test
 from unlearn_cli.metrics.features import between
 from unlearn_cli.metrics.registry import Evidence, Outputs, measure

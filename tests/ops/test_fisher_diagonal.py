@@ -6,7 +6,8 @@ import torch.nn.functional as F
 from torch import nn
 from torch.testing import assert_close
 
-from unlearn_cli.data.splits import Request, split
+from tests.splitting import split
+from unlearn_cli.data.requests import Request
 from unlearn_cli.engine.run import Options
 from unlearn_cli.errors import UnlearnError
 from unlearn_cli.ops import fisher
@@ -183,7 +184,7 @@ def test_a_parameter_that_two_layers_share_is_refused():
 
 @pytest.fixture
 def adopted(shipped):
-    from unlearn_cli.jobs.loading import Plain, load
+    from unlearn_cli.cases.loading import Plain, load
 
     loaded = load(str(shipped / "model.safetensors"), Plain(), Options(device="cpu"))
     run = loaded.run(Options(device="cpu", precision="float64"))

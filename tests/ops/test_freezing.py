@@ -6,8 +6,9 @@ import torchvision
 from torch import nn
 from torch.testing import assert_close
 
+from tests.splitting import split
 from unlearn_cli import models
-from unlearn_cli.data.splits import Request, split
+from unlearn_cli.data.requests import Request
 from unlearn_cli.engine.batches import Features
 from unlearn_cli.engine.run import Options
 from unlearn_cli.errors import UnlearnError
@@ -192,7 +193,7 @@ def test_a_layer_without_a_known_beginning_is_refused():
 
 @pytest.fixture
 def adopted(shipped):
-    from unlearn_cli.jobs.loading import Plain, load
+    from unlearn_cli.cases.loading import Plain, load
 
     loaded = load(str(shipped / "model.safetensors"), Plain(), Options(device="cpu"))
     run = loaded.run(Options(device="cpu", precision="float64"))

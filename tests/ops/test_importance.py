@@ -5,10 +5,11 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from unlearn_cli.data.splits import Request, split
+from tests.splitting import split
+from unlearn_cli.cases.loading import Plain, load
+from unlearn_cli.data.requests import Request
 from unlearn_cli.engine.batches import Features
 from unlearn_cli.engine.run import Options, Run
-from unlearn_cli.jobs.loading import Plain, load
 from unlearn_cli.ops.importance import output_importance, pull, unimportance
 
 

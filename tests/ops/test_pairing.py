@@ -3,10 +3,11 @@
 import pytest
 import torch
 
-from unlearn_cli.data.splits import Request, split
+from tests.splitting import split
+from unlearn_cli.cases.loading import Plain, load
+from unlearn_cli.data.requests import Request
 from unlearn_cli.engine.run import Options
 from unlearn_cli.errors import UnlearnError
-from unlearn_cli.jobs.loading import Plain, load
 from unlearn_cli.ops.pairing import pairs, positions
 
 

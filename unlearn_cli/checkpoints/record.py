@@ -9,7 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from unlearn_cli.errors import UnlearnError
 
-SCHEMA = 1
+SCHEMA = 2
+"""2: a step may withhold earlier requests, and a training may leave out classes and images at once."""
 KEY = "unlearn"
 LIST_LIMIT = 100
 """Instance lists up to this length are kept in the record itself; longer ones by their digest alone."""
@@ -44,9 +45,9 @@ class RequestRecord(Part):
     instances: list[str] | None = None
 
     @model_validator(mode="after")
-    def asks_for_one_kind(self):
-        if bool(self.classes) == (self.instances_count > 0):
-            raise ValueError("a request names classes or images, one of the two")
+    def asks_for_something(self):
+        if not self.classes and not self.instances_count:
+            raise ValueError("a request names classes or images")
         if self.instances is not None and len(self.instances) != self.instances_count:
             raise ValueError("instances_count is not the length of instances")
         return self
@@ -60,7 +61,10 @@ class Source(Part):
 
 
 class Step(Part):
-    """One thing that was done to the weights."""
+    """One thing that was done to the weights.
+
+    `withheld` counts the earlier requests of the lineage whose images it was not given either; version 1 knew none.
+    """
 
     operation: Literal["train", "forget", "relearn"]
     method: str
@@ -76,12 +80,13 @@ class Step(Part):
     precision: str
     versions: dict[str, str]
     source: Source | None = None
+    withheld: Count = 0
 
 
 class Record(Part):
     """The whole document; `lineage` lists the steps, oldest first."""
 
-    schema_version: Annotated[int, Field(ge=SCHEMA, le=SCHEMA)] = SCHEMA
+    schema_version: Annotated[int, Field(ge=1, le=SCHEMA)] = SCHEMA
     architecture: str
     architecture_settings: dict[str, Value] = {}
     task: Literal["classes", "labels"] = "classes"
@@ -103,7 +108,7 @@ class Record(Part):
         return self
 
     def after(self, step: Step) -> "Record":
-        return self.model_copy(update={"lineage": [*self.lineage, step]})
+        return self.model_copy(update={"schema_version": SCHEMA, "lineage": [*self.lineage, step]})
 
     @property
     def request(self) -> RequestRecord | None:

@@ -60,8 +60,8 @@ def show(about: dict) -> None:
 
 def step_facts(step: dict) -> dict:
     """One step of the lineage, as words."""
+    from unlearn_cli.cases.requests import in_words
     from unlearn_cli.checkpoints.record import RequestRecord
-    from unlearn_cli.jobs.requests import in_words
 
     asked = in_words(RequestRecord.model_validate(step["request"])) if step["request"] else None
     facts = {

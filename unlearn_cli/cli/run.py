@@ -50,8 +50,8 @@ def first() -> bool:
 
 def request(classes: list[str] | None, instances: str | None):
     """What is to be forgotten, as typed."""
+    from unlearn_cli.cases.requests import read_list
     from unlearn_cli.jobs import Request
-    from unlearn_cli.jobs.requests import read_list
 
     if classes and instances:
         raise UnlearnError("classes and a list of images exclude each other.", "ask for one, then for the other.")

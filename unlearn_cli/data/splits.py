@@ -1,7 +1,5 @@
 """The field's six splits of a folder, and who may read which."""
 
-import os
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import torch
@@ -9,18 +7,12 @@ from torch import Tensor
 
 from unlearn_cli.data.folder import Folder
 from unlearn_cli.data.images import Images
+from unlearn_cli.data.requests import Kind, Target
 from unlearn_cli.data.scan import path_fraction
-from unlearn_cli.errors import UnlearnError, did_you_mean
+from unlearn_cli.errors import UnlearnError
+from unlearn_cli.tasks.classes import Classes
 
 ALL = ("forget", "retain", "train", "forget_test", "retain_test", "test", "selection")
-
-
-@dataclass(frozen=True)
-class Request:
-    """What is to be forgotten: classes by name or index, or training images by their paths relative to the root."""
-
-    classes: tuple[str, ...] = ()
-    instances: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,12 +37,17 @@ class Split:
 
 
 class Splits:
-    """Splits by name, of which only those in `reads` can be had: a method is given what it declares that it reads."""
+    """Splits by name, of which only those in `reads` can be had: a method is given what it declares that it reads.
 
-    def __init__(self, parts: dict[str, Split], reads: tuple[str, ...], classes: int, forgotten: tuple[int, ...]):
-        self.reads = reads
-        self.classes = classes  # how many the model tells apart
-        self.forgotten = forgotten  # indices of the classes to forget; empty for a request of single images
+    Args:
+        kind: what the request names.
+        task: what a label is, and which are to vanish.
+    """
+
+    def __init__(self, parts: dict[str, Split], reads: tuple[str, ...], kind: Kind, task: Classes):
+        self.reads, self.kind, self.task = reads, kind, task
+        self.classes = task.count  # how many the model tells apart
+        self.forgotten = task.forgotten  # indices of the classes to forget; empty for a request of single images
         self._parts = parts
 
     def __getattr__(self, name: str) -> Split:
@@ -64,12 +61,14 @@ class Splits:
 
 def split(
     folder: Folder,
-    request: Request,
+    target: Target,
     reads: str | tuple[str, ...] = ("forget",),
     selection_fraction: float = 0.0,
     seed: int = 0,
 ) -> Splits:
     """Partition the training images into forget and retain, the test images into forget_test and retain_test.
+
+    What the target withholds is in none of them.
 
     Args:
         reads: names of the splits that may be had, ALL for every one.
@@ -78,71 +77,30 @@ def split(
         seed: draws another selection; the draw depends on the paths only.
     """
     reads = (reads,) if isinstance(reads, str) else tuple(reads)
-    images = folder.images
-    if request.classes and request.instances:
-        raise UnlearnError("both classes and single images are to be forgotten.", "ask for one, then for the other.")
-    forgotten = resolve_classes(request.classes, folder.classes)
-    wanted = torch.isin(images.labels, torch.tensor(forgotten, dtype=torch.int64))
-    if request.instances:
-        forget = torch.zeros(len(images), dtype=torch.bool)
-        forget[resolve_instances(request.instances, folder)] = True
-    else:
-        forget = wanted & ~images.test
-    retain = ~forget & ~images.test
-    if not forget.any():
-        raise UnlearnError("there is nothing to forget.", "name a class, or list training images.")
+    images, here = folder.images, torch.ones(len(folder.images), dtype=torch.bool)
+    here[target.withheld] = False
+    forget = torch.zeros_like(here)
+    forget[target.images] = True
+    wanted = target.task.gone()[images.labels]
+    retain = here & ~forget & ~images.test
     if not retain.any():
         raise UnlearnError(
             "every training image is to be forgotten; none is left to retain.", "train a new model instead."
         )
 
     selection = _selection(images, selection_fraction, seed)
-    test = images.test & ~selection
+    test = images.test & here & ~selection
     masks = {
         "forget": forget,
         "retain": retain,
-        "train": ~images.test,
+        "train": here & ~images.test,
         "forget_test": test & wanted,
         "retain_test": test & ~wanted,
         "test": test,
-        "selection": selection,
+        "selection": selection & here,
     }
     parts = {name: Split(name, images, mask.nonzero().squeeze(1)) for name, mask in masks.items()}
-    return Splits(parts, reads, len(folder.classes), forgotten)
-
-
-def resolve_classes(names: Iterable[str | int], classes: list[str]) -> tuple[int, ...]:
-    """Indices of classes given by name or index, each once; an exact name wins over an index."""
-    found = []
-    for name in map(str, names):
-        if name in classes:
-            found.append(classes.index(name))
-        elif name.isdecimal() and int(name) < len(classes):
-            found.append(int(name))
-        else:
-            hint = f"{did_you_mean(name, classes)} the classes are {_listed(classes)}.".strip()
-            raise UnlearnError(f"no class called '{name}'.", hint)
-    return tuple(dict.fromkeys(found))
-
-
-def resolve_instances(paths: Iterable[str], folder: Folder) -> list[int]:
-    """Positions of training images given by their paths relative to the data root, each once."""
-    images = folder.images
-    position = {path: i for i, path in enumerate(images.paths)}
-    asked = list(dict.fromkeys(path.replace(os.sep, "/").removeprefix("./") for path in paths))
-    unknown = [path for path in asked if path not in position]
-    if unknown:
-        raise UnlearnError(
-            f"{unknown[0]} is no image of {folder.root}{_others(unknown)}.",
-            f"paths are relative to the data folder, like {images.paths[int((~images.test).nonzero()[0])]}.",
-        )
-    tested = [path for path in asked if images.test[position[path]]]
-    if tested:
-        raise UnlearnError(
-            f"{tested[0]} is a test image{_others(tested)}; the model never saw it.",
-            "only training images can be forgotten.",
-        )
-    return [position[path] for path in asked]
+    return Splits(parts, reads, target.kind, target.task)
 
 
 def _selection(images: Images, fraction: float, seed: int) -> Tensor:
@@ -157,12 +115,3 @@ def _selection(images: Images, fraction: float, seed: int) -> Tensor:
         mine = by_hash[images.labels[by_hash] == label]
         chosen[mine[: round(fraction * len(mine))]] = True
     return chosen
-
-
-def _others(names: list[str]) -> str:
-    return f" (and {len(names) - 1} more like it)" if len(names) > 1 else ""
-
-
-def _listed(classes: list[str]) -> str:
-    shown = ", ".join(f"{i} {name}" for i, name in enumerate(classes[:20]))
-    return f"{shown} and {len(classes) - 20} more" if len(classes) > 20 else shown

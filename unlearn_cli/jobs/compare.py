@@ -4,13 +4,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from unlearn_cli.data.splits import Request
+from unlearn_cli.cases import attacks, requests
+from unlearn_cli.cases.case import Case, open_case, selection_of
+from unlearn_cli.cases.loading import Loaded, Plain, load, original_of
+from unlearn_cli.cases.measuring import measures, read
+from unlearn_cli.cases.references import distinct
+from unlearn_cli.data.requests import Request
 from unlearn_cli.engine.run import Options
 from unlearn_cli.errors import UnlearnError
-from unlearn_cli.jobs import attacks, comparison, requests, trials
-from unlearn_cli.jobs.evaluate import Case, measures, open_case, read, selection_of
-from unlearn_cli.jobs.loading import Loaded, Plain, load, original_of
-from unlearn_cli.jobs.references import distinct
+from unlearn_cli.jobs import comparison, trials
 from unlearn_cli.metrics import policy, ranking, registry, requirements, standing, verdict
 from unlearn_cli.metrics.registry import Outputs
 from unlearn_cli.metrics.report import Report, Row, Standing
@@ -54,13 +56,14 @@ def compare(
         requirements.metric_called(sort)
     tried = trials.trials(run_methods, settings or {})
     first, loaded, roles = _open(checkpoints, references, bool(verify), plain, options)
-    wanted = next((found for model in loaded if (found := requests.asked(request, model.record, model.folder))), None)
-    instances = bool(wanted and wanted[0].instances)
-    carved = max([trial.carves(instances) for trial in tried] + [selection_of(model.record) for model in loaded])
-    case = _case(loaded, roles, request, carved)
+    aside = max(selection_of(model.record) for model in loaded)
+    case = _case(loaded, roles, request, aside)
+    carved = max([aside, *(trial.carves(case.kind) for trial in tried)])
+    if carved > aside:
+        case = _case(loaded, roles, request, carved)
     loaded, roles = _each_reference_once(loaded, roles, case)
     for trial in tried:
-        trial.method.check_scope(len(case.forgotten))
+        trial.method.check_scope(case.target.scope)
     names = _metrics(verify, case)
     given = {role: role in roles for role in ROLES}
     column = comparison.sorting(sort, names, given, case.is_class) if sort else None
@@ -82,7 +85,7 @@ def compare(
     for trial in tried:
         found = []
         for seed in range(options.seed, options.seed + seeds):
-            model, known = trials.run(first, trial, wanted, replace(options, seed=seed), fresh)
+            model, known = trials.run(first, trial, case.target, replace(options, seed=seed), fresh)
             found.append(measured(model, read(model, options)))
             kept += known
         levels = standing.together([_levels(verify, case, one, rows) for one in found]) if verify else {}
@@ -126,7 +129,7 @@ def _case(loaded: list[Loaded], roles: list[str], given: Request, carved: float)
     """The one request that all these checkpoints share, on test images that chose nothing for any of them."""
     cases = {}
     for model, role in zip(loaded, roles, strict=True):
-        if role != "original" or given.classes or given.instances:
+        if role != "original" or given:
             case = open_case(model, given, carved)
             if case.request is not None:
                 cases[case.request.model_dump_json()] = (case, model.name)

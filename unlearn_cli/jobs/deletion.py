@@ -4,11 +4,13 @@ import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from unlearn_cli.cases.case import Case
+from unlearn_cli.cases.loading import Loaded
+from unlearn_cli.cases.unlearning import what_happened
 from unlearn_cli.checkpoints import store
 from unlearn_cli.checkpoints.deletion import (
     Asked,
@@ -27,12 +29,7 @@ from unlearn_cli.data.cache import read_index
 from unlearn_cli.data.folder import Folder, fingerprint_of
 from unlearn_cli.engine.run import Options
 from unlearn_cli.errors import UnlearnError
-from unlearn_cli.jobs.forget import what_happened
-from unlearn_cli.jobs.loading import Loaded
 from unlearn_cli.metrics.report import Report, Row, finite, measures_as_dict
-
-if TYPE_CHECKING:
-    from unlearn_cli.jobs.evaluate import Case
 
 
 def claim(name: str, inputs: Sequence[str], options: Options) -> None:
@@ -43,7 +40,7 @@ def claim(name: str, inputs: Sequence[str], options: Options) -> None:
 
 
 def write(
-    name: str, report: Report, case: "Case", unlearned: Loaded, original: Loaded | None, references: Sequence[Loaded],
+    name: str, report: Report, case: Case, unlearned: Loaded, original: Loaded | None, references: Sequence[Loaded],
     test_fraction: float, options: Options,
 ) -> None:  # fmt: skip
     """Write the record of an evaluation.

@@ -1,40 +1,21 @@
 """`evaluate`: what a model still knows of what it was to forget, and whether that keeps the limits."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
-import torch
-from torch import Tensor
-
-from unlearn_cli.checkpoints.record import Record, RequestRecord
-from unlearn_cli.data.splits import ALL, Request, split
-from unlearn_cli.engine.readout import readout
+from unlearn_cli.cases import attacks, requests
+from unlearn_cli.cases.case import open_case
+from unlearn_cli.cases.loading import Plain, load, original_of
+from unlearn_cli.cases.measuring import facts, measured, measures, read
+from unlearn_cli.cases.references import distinct
+from unlearn_cli.data.requests import Request
 from unlearn_cli.engine.run import Options
 from unlearn_cli.errors import UnlearnError
-from unlearn_cli.jobs import attacks, requests
-from unlearn_cli.jobs.loading import Loaded, Plain, load, original_of
-from unlearn_cli.jobs.references import distinct
 from unlearn_cli.metrics import blocks as by_block
-from unlearn_cli.metrics import policy, registry, relearning, requirements, verdict
-from unlearn_cli.metrics.registry import Evidence, Outputs
-from unlearn_cli.metrics.report import Measure, Report, Row
+from unlearn_cli.metrics import policy, registry, requirements, verdict
+from unlearn_cli.metrics.report import Report, Row
 
 ANYWHERE = ("test_accuracy", "top_two_accuracy")
 """Metrics of a model that nobody asked to forget."""
-
-
-@dataclass
-class Case:
-    """A request on open data: the split positions that every metric reads."""
-
-    splits: dict[str, Tensor]
-    forgotten: tuple[int, ...]
-    request: RequestRecord | None
-
-    @property
-    def is_class(self) -> bool:
-        return bool(self.forgotten)
 
 
 def evaluate(
@@ -119,75 +100,3 @@ def evaluate(
     if record is not None:
         deletion.write(record, report, case, loaded, before, others, plain.test_fraction, options)
     return report
-
-
-def selection_of(record: Record) -> float:
-    """The share of the test images that chose something on the way to this model, and says nothing of it any more."""
-    return max((step.selection_fraction for step in record.lineage), default=0.0)
-
-
-def open_case(loaded: Loaded, given: Request, carved: float | None = None) -> Case:
-    """The splits of the request that was given or is remembered; without any, train and test alone.
-
-    Args:
-        carved: the share of the test images that is left out; by default what the model's own lineage set aside.
-    """
-    found = requests.asked(given, loaded.record, loaded.folder)
-    if found is None:
-        test = loaded.folder.images.test
-        return Case({"train": (~test).nonzero()[:, 0], "test": test.nonzero()[:, 0]}, (), None)
-    carved = selection_of(loaded.record) if carved is None else carved
-    splits = split(loaded.folder, found[0], reads=ALL, selection_fraction=carved)
-    return Case({name: getattr(splits, name).index for name in ALL}, splits.forgotten, found[1])
-
-
-def read(model: Loaded, options: Options) -> Outputs:
-    """What a model says of all images, without a pass where its backbone has read these images before."""
-    tensors = model.checkpoint.tensors
-    try:
-        logits, features = readout(model.run(options), model.model, model.head, model.folder, tensors, model.name)
-    except UnlearnError as error:  # of several models, which
-        raise UnlearnError(f"{model.name}: {error.problem}", error.hint) from None
-    return Outputs(logits, features, {name: tensors[name] for name, _ in model.model.named_parameters()})
-
-
-def measured(asked: set[str], case: Case, shadows: bool, blocks: bool) -> list[str]:
-    """The metrics of a report: what costs nothing more, and of the others those asked for and what comes with them."""
-    known = registry.known()
-    asked |= {name for name in known if shadows and "shadow" in known[name].needs}
-    asked |= set(by_block.NAMES) if blocks else set()
-    for arm in attacks.arms(asked, case.is_class):
-        asked |= {name for name in relearning.measured_by(arm, case.is_class) if "curves" in known[name].needs}
-    return [name for name, metric in known.items() if not metric.is_costly or name in asked]
-
-
-def measures(
-    model: Loaded, own: Outputs, case: Case, original: Outputs | None, references: list[Outputs], seed: int,
-    names: Sequence[str], **extra: Any,
-) -> dict[str, Measure]:  # fmt: skip
-    step = model.record.last
-    evidence = Evidence(
-        model=own,
-        labels=model.folder.images.labels,
-        splits=case.splits,
-        forgotten=case.forgotten,
-        original=original,
-        references=references,
-        seed=seed,
-        forget_seconds=step.seconds if step and step.operation == "forget" else None,
-        **extra,
-    )
-    return registry.measure(evidence, names)
-
-
-def facts(model: Loaded, case: Case, options: Options) -> dict[str, str]:
-    """What was looked at, for the head of a report."""
-    sizes = ", ".join(f"{len(index):,} {name}" for name, index in case.splits.items() if len(index) and name != "train")
-    step = model.record.last
-    return {
-        "data": str(model.folder.root),
-        "images": sizes,
-        "last_step": f"{step.operation} by {step.method}" if step else "not recorded",
-        "digest": model.checkpoint.digest[:16],
-        "threads": torch.get_num_threads(),
-    }

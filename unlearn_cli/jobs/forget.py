@@ -1,24 +1,18 @@
 """`forget`: a copy of a checkpoint without the influence of the named classes or images."""
 
-import platform
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from unlearn_cli import __version__, methods
+from unlearn_cli import methods
+from unlearn_cli.cases import requests
+from unlearn_cli.cases.loading import Loaded, Plain, load
+from unlearn_cli.cases.unlearning import SELECTION, unlearn, what_happened
 from unlearn_cli.checkpoints import store
 from unlearn_cli.checkpoints.record import Record, RequestRecord, Source, Step, folder_from, folder_to
-from unlearn_cli.data.splits import Request, Splits, split
-from unlearn_cli.engine.run import Options, Run, deterministic
+from unlearn_cli.data.requests import Request, resolve
+from unlearn_cli.engine.run import Options, Run
 from unlearn_cli.errors import UnlearnError
-from unlearn_cli.jobs import requests
-from unlearn_cli.jobs.loading import Loaded, Plain, load
 from unlearn_cli.metrics.report import Report
-
-SELECTION = 0.2
-"""Part of the test images set aside for what a method has to choose."""
 
 
 def forget(
@@ -44,20 +38,21 @@ def forget(
     """
     chosen = methods.get(method)
     values = chosen.parse(settings or {})
-    if not request.classes and not request.instances:
+    if not request:
         raise UnlearnError("nothing to forget was named.", "pass --class NAME or --instances FILE.")
-    chosen.check_scope(len(set(request.classes)))
+    chosen.check_scope(request.scope)
     if output:
         store.claim(output, force=options.force, inputs=(checkpoint,))
     loaded = load(checkpoint, plain, options)
-    request, wanted = requests.resolve(request, loaded.folder)
-    chosen.check_scope(len(request.classes))
-    target = output or _default_name(loaded, method, requests.slug(wanted, loaded.folder))
-    store.claim(target, force=options.force, inputs=(checkpoint,))
+    target = resolve(request, loaded.folder)
+    wanted = requests.recorded(target, loaded.folder)
+    chosen.check_scope(target.scope)
+    output = output or _default_name(loaded, method, requests.slug(target))
+    store.claim(output, force=options.force, inputs=(checkpoint,))
     if log:
-        store.claim(log, force=options.force, inputs=(checkpoint, target), option="--log")
+        store.claim(log, force=options.force, inputs=(checkpoint, output), option="--log")
 
-    run, tensors, carved = unlearn(loaded, chosen, values, request, options, selection_fraction, logged=bool(log))
+    run, tensors, carved = unlearn(loaded, chosen, values, target, options, selection_fraction, logged=bool(log))
     step = Step(
         operation="forget",
         method=chosen.name,
@@ -67,85 +62,17 @@ def forget(
         source=Source(name=loaded.name, digest=loaded.checkpoint.digest),
         **what_happened(run),
     )
-    record = moved(loaded.record.after(step), loaded.checkpoint.path, target)
+    record = moved(loaded.record.after(step), loaded.checkpoint.path, output)
     if run.ranks.first:
-        store.write(target, tensors, record, force=options.force)
+        store.write(output, tensors, record, force=options.force)
         if log:
             store.replace_whole(log, lambda temporary: _write_log(run, temporary))
-    return _report(loaded, run, chosen, wanted, target)
-
-
-def unlearn(
-    loaded: Loaded,
-    chosen: methods.Method,
-    values: dict[str, Any],
-    request: Request,
-    options: Options,
-    selection_fraction: float = SELECTION,
-    logged: bool = False,
-):
-    """Run a method on a loaded model: the run, the tensors in the types in which they came, and the selection's share.
-
-    A selection set is carved from the test images if the method or the log needs one, and only then.
-    """
-    reads = chosen.reads_with(values, instances=bool(request.instances))
-    carved = selection_fraction if logged or "selection" in reads else 0.0
-    splits = split(loaded.folder, request, reads, carved)
-    if "selection" in reads and len(splits.selection) == 0:
-        raise UnlearnError(f"{chosen.name} needs a selection set, and there are too few test images to set one aside.",
-                           "add test images, or pass a larger --selection-fraction.")  # fmt: skip
-    run = loaded.run(options)
-    with deterministic(run), run.adopted(loaded.model, loaded.head) as model:
-        if logged:
-            run.trajectory.look = _looker(run, model, split(loaded.folder, request, ("forget", "selection"), carved))
-        with run.timed():
-            chosen.run(run, model, splits, values)
-    return run, in_own_types(loaded), carved
-
-
-def _looker(run: Run, model: torch.nn.Module, splits: Splits) -> Callable[[], dict[str, float]]:
-    """The accuracies of a trajectory's row."""
-
-    def look() -> dict[str, float]:
-        chosen = {name: getattr(splits, name) for name in ("forget", "selection")}
-        return {f"{name}_accuracy": run.correct(model, part) / len(part) for name, part in chosen.items() if len(part)}
-
-    return look
+    return _report(loaded, run, chosen, wanted, output)
 
 
 def _write_log(run: Run, path: Path) -> None:
     with open(path, "w", newline="", encoding="utf-8") as file:
         run.trajectory.write(file)
-
-
-def in_own_types(loaded: Loaded) -> dict[str, torch.Tensor]:
-    """The model's tensors in the checkpoint's own types; a tensor that did not change keeps its very bits.
-
-    Raises:
-        UnlearnError: a value is not finite, or does not fit the type.
-    """
-    tensors = {}
-    for name, now in loaded.model.state_dict().items():
-        before = loaded.checkpoint.tensors[name]
-        now = now.detach().cpu().contiguous()
-        tensors[name] = before if torch.equal(before.to(now.dtype), now) else now.to(before.dtype)
-        if tensors[name].is_floating_point() and not torch.isfinite(tensors[name]).all():
-            raise UnlearnError(f"the method left {name} with values that are not finite.", "nothing was written.")
-    return tensors
-
-
-def what_happened(run: Run) -> dict[str, Any]:
-    """The part of a lineage step that the run knows."""
-    return {
-        "seed": run.seed,
-        "seconds": run.seconds,
-        "images_read": dict(run.images_read),
-        "stopped_by": run.stopped_by,
-        "notes": run.notes,
-        "device": run.device.type,
-        "precision": str(run.precision).removeprefix("torch."),
-        "versions": {"unlearn": __version__, "torch": torch.__version__, "python": platform.python_version()},
-    }
 
 
 def moved(record: Record, source: Path | None, target: str) -> Record:

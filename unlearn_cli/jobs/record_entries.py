@@ -4,14 +4,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from unlearn_cli.cases import requests
+from unlearn_cli.cases.folders import decoding
 from unlearn_cli.checkpoints import store
 from unlearn_cli.checkpoints.deletion import Asked, Deletion, File, Original, digest_of, sources_of
 from unlearn_cli.checkpoints.record import RequestRecord
 from unlearn_cli.data.folder import fingerprint_of, read_anew
 from unlearn_cli.engine.progress import Silent
 from unlearn_cli.errors import UnlearnError, one_line
-from unlearn_cli.jobs import requests
-from unlearn_cli.jobs.folders import decoding
 
 
 class Differs(Exception):

@@ -5,14 +5,16 @@ from typing import Any
 
 import torch
 
-from unlearn_cli.data.splits import Request, Split
+from unlearn_cli.cases import attacks, requests
+from unlearn_cli.cases.case import Case, open_case
+from unlearn_cli.cases.loading import Loaded, Plain, load, original_of
+from unlearn_cli.cases.measuring import measures
+from unlearn_cli.cases.references import distinct
+from unlearn_cli.data.requests import Request
+from unlearn_cli.data.splits import Split
 from unlearn_cli.engine.relearning import relearn_curve, relearn_epochs
 from unlearn_cli.engine.run import Options, deterministic
 from unlearn_cli.errors import UnlearnError, did_you_mean
-from unlearn_cli.jobs import attacks, requests
-from unlearn_cli.jobs.evaluate import Case, measures, open_case
-from unlearn_cli.jobs.loading import Loaded, Plain, load, original_of
-from unlearn_cli.jobs.references import distinct
 from unlearn_cli.metrics import registry, relearning
 from unlearn_cli.metrics.registry import Outputs
 from unlearn_cli.metrics.report import Measure, Report, Row

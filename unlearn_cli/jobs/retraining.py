@@ -5,11 +5,11 @@ from dataclasses import replace
 from itertools import count, islice
 from pathlib import Path
 
+from unlearn_cli.cases import requests
 from unlearn_cli.checkpoints import store
-from unlearn_cli.data.splits import Request
+from unlearn_cli.data.requests import Request
 from unlearn_cli.engine.run import Options
 from unlearn_cli.errors import UnlearnError
-from unlearn_cli.jobs import requests
 from unlearn_cli.jobs.training import Plan, summary, train_once
 from unlearn_cli.metrics import registry
 from unlearn_cli.metrics.report import Measure, Report, Row
@@ -19,7 +19,7 @@ def check(references: int, without: Request, output: str) -> None:
     """Refuse a number of references, a request or an output that makes no sense for them."""
     if references < 1:
         raise UnlearnError(f"{references} references cannot be trained.", "pass 1 or more.")
-    if not (without.classes or without.instances):
+    if not without:
         raise UnlearnError(
             "--references trains models that never saw a forget set, and none is named.",
             "add --without-class NAME or --without FILE.",

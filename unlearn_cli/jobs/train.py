@@ -4,14 +4,14 @@ from dataclasses import replace
 from typing import Any
 
 from unlearn_cli import models, settings
+from unlearn_cli.cases.folders import open_images
+from unlearn_cli.cases.loading import Plain, arch_and_settings, load
 from unlearn_cli.checkpoints import store
 from unlearn_cli.checkpoints.record import Step
-from unlearn_cli.data.splits import Request
+from unlearn_cli.data.requests import Request
 from unlearn_cli.engine.run import Options
 from unlearn_cli.errors import UnlearnError, did_you_mean
 from unlearn_cli.jobs import retraining
-from unlearn_cli.jobs.folders import open_images
-from unlearn_cli.jobs.loading import Plain, arch_and_settings, load
 from unlearn_cli.jobs.training import planned, summary, train_once
 from unlearn_cli.metrics.report import Report
 from unlearn_cli.models.recipes import Recipe

@@ -9,17 +9,18 @@ from typing import Any
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from unlearn_cli.cases import requests
+from unlearn_cli.cases.loading import describe, fresh
+from unlearn_cli.cases.unlearning import what_happened
 from unlearn_cli.checkpoints import store
 from unlearn_cli.checkpoints.record import Record, RequestRecord, Step
 from unlearn_cli.data.augment import statistics
 from unlearn_cli.data.folder import Folder
-from unlearn_cli.data.splits import ALL, Request, Split, split
+from unlearn_cli.data.requests import Request, resolve
+from unlearn_cli.data.splits import Split, split
 from unlearn_cli.engine.run import Options, Run, deterministic
 from unlearn_cli.engine.training import Progress, fit, prepare
 from unlearn_cli.errors import UnlearnError
-from unlearn_cli.jobs import requests
-from unlearn_cli.jobs.forget import what_happened
-from unlearn_cli.jobs.loading import describe, fresh
 from unlearn_cli.models.recipes import Recipe
 from unlearn_cli.ops.features import find_head
 
@@ -76,9 +77,10 @@ class Done:
 def planned(arch, arch_settings, recipe, folder: Folder, test_fraction, without: Request, output: str, head=None, notes=()) -> Plan:
     """A training on what a request leaves of the images; their normalisation is that of the images left."""
     used, wanted = Split("train", folder.images, (~folder.images.test).nonzero()[:, 0]), None
-    if without.classes or without.instances:
-        request, wanted = requests.resolve(without, folder)
-        used = split(folder, request, reads=ALL).retain
+    if without:
+        target = resolve(without, folder)
+        wanted = requests.recorded(target, folder)
+        used = split(folder, target, reads="retain").retain
     mean, std = statistics(folder.images, used.index)
     path = None if output == store.PIPE else Path(output)
     record = describe(arch, arch_settings, folder, mean, std, test_fraction, path, head)

@@ -9,15 +9,15 @@ from typing import Any
 from torch import Tensor
 
 from unlearn_cli import methods
+from unlearn_cli.cases import kept, requests
+from unlearn_cli.cases.loading import Loaded
+from unlearn_cli.cases.unlearning import SELECTION, unlearn, what_happened
 from unlearn_cli.checkpoints import store
-from unlearn_cli.checkpoints.record import RequestRecord, Source, Step
-from unlearn_cli.data.splits import Request
+from unlearn_cli.checkpoints.record import Source, Step
+from unlearn_cli.data.requests import Kind, Target
 from unlearn_cli.engine.kept import everywhere
 from unlearn_cli.engine.run import Options
 from unlearn_cli.errors import UnlearnError, did_you_mean
-from unlearn_cli.jobs import kept
-from unlearn_cli.jobs.forget import SELECTION, unlearn, what_happened
-from unlearn_cli.jobs.loading import Loaded
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,9 @@ class Trial:
     def name(self) -> str:
         return self.method.name
 
-    def carves(self, instances: bool) -> float:
+    def carves(self, kind: Kind) -> float:
         """The share of the test images that this method wants to choose by."""
-        return SELECTION if "selection" in self.method.reads_with(self.values, instances) else 0.0
+        return SELECTION if "selection" in self.method.reads_with(self.values, kind) else 0.0
 
 
 def trials(names: Sequence[str], settings: dict[str, Any]) -> list[Trial]:
@@ -66,20 +66,19 @@ def _check_meant(settings: dict[str, Any], chosen: Sequence[methods.Method]) -> 
 
 
 def run(
-    first: Loaded, trial: Trial, request: tuple[Request, RequestRecord], options: Options, fresh: bool = False
+    first: Loaded, trial: Trial, target: Target, options: Options, fresh: bool = False
 ) -> tuple[Loaded, bool]:
     """A copy of a checkpoint after a method, and whether the run was kept from before.
 
     Args:
-        request: in the folder's own words, and as a record keeps it.
         fresh: run the method even where its result is kept.
     """
     model = replace(first, model=copy.deepcopy(first.model))
     surroundings = first.run(options)
-    place = kept.place(first, trial.method, trial.values, request[0], SELECTION, surroundings)
+    place = kept.place(first, trial.method, trial.values, target, SELECTION, surroundings)
     found = None if fresh else kept.find(place)
     known = everywhere(surroundings, found is not None)
-    tensors, step = found if known else _run(model, trial, request, options)
+    tensors, step = found if known else _run(model, trial, target, options)
     after = model.record.after(step)
     if not known and surroundings.ranks.first:
         kept.keep(place, tensors, after)
@@ -90,16 +89,16 @@ def run(
     return replace(model, checkpoint=checkpoint, record=after), known
 
 
-def _run(model: Loaded, trial: Trial, request: tuple[Request, RequestRecord], options: Options) -> tuple[dict[str, Tensor], Step]:
+def _run(model: Loaded, trial: Trial, target: Target, options: Options) -> tuple[dict[str, Tensor], Step]:
     try:
-        done, tensors, carved = unlearn(model, trial.method, trial.values, request[0], options)
+        done, tensors, carved = unlearn(model, trial.method, trial.values, target, options)
     except UnlearnError as error:  # one of several runs: which?
         raise UnlearnError(f"{trial.name} with seed {options.seed}: {error.problem}", error.hint) from None
     step = Step(
         operation="forget",
         method=trial.name,
         settings=trial.values,
-        request=request[1],
+        request=requests.recorded(target, model.folder),
         selection_fraction=carved,
         source=Source(name=model.name, digest=model.checkpoint.digest),
         **what_happened(done),

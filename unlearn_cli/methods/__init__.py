@@ -15,6 +15,7 @@ from unlearn_cli.settings import Setting, setting
 if TYPE_CHECKING:
     from torch import nn
 
+    from unlearn_cli.data.requests import Kind
     from unlearn_cli.data.splits import Splits
     from unlearn_cli.engine.run import Run
 
@@ -70,12 +71,12 @@ class Method:
         every = self.also_reads | ({"bn=recalibrate": "retain"} if "bn" in self.settings else {})
         return {setting: split for setting, split in every.items() if split not in self.reads}
 
-    def reads_with(self, values: dict[str, Any], instances: bool = False) -> tuple[str, ...]:
-        """The splits it may touch under these settings, for a request of classes or of listed images."""
+    def reads_with(self, values: dict[str, Any], kind: "Kind" = "classes") -> tuple[str, ...]:
+        """The splits it may touch under these settings, for a request that names classes or images."""
         opened = [split for name, split in self.also_reads.items() if values[name]]
         if values.get("bn") == "recalibrate":
             opened.append("retain")
-        return tuple(dict.fromkeys([*self.reads, *opened, *(self.instances_read if instances else ())]))
+        return tuple(dict.fromkeys([*self.reads, *opened, *(self.instances_read if kind == "images" else ())]))
 
     def run(self, run: "Run", model: "nn.Module", splits: "Splits", values: dict[str, Any]) -> None:
         """Change an adopted model in place."""
@@ -85,12 +86,11 @@ class Method:
 
             recalibrate(run, model, splits.retain)
 
-    def check_scope(self, classes: int) -> None:
-        """Refuse a request of a kind that the method does not define; classes is 0 for listed images."""
-        kind: Scope = "instances" if classes == 0 else "class" if classes == 1 else "classes"
-        if kind not in self.scope:
+    def check_scope(self, asked: Scope) -> None:
+        """Refuse a request of a kind that the method does not define."""
+        if asked not in self.scope:
             able = " and ".join(ASKED[s] for s in self.scope)
-            raise UnlearnError(f"{self.name} is not defined for {ASKED[kind]}: it forgets {able}.", "see `unlearn methods`.")
+            raise UnlearnError(f"{self.name} is not defined for {ASKED[asked]}: it forgets {able}.", "see `unlearn methods`.")
 
 
 def method(

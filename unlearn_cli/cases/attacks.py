@@ -8,26 +8,24 @@ import hashlib
 from collections import Counter
 from collections.abc import Collection, Sequence
 from math import isnan, nan
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from unlearn_cli.cases.case import Case
+from unlearn_cli.cases.loading import Loaded
 from unlearn_cli.data.splits import Split
 from unlearn_cli.engine.kept import kept
 from unlearn_cli.engine.relearning import relearn_curve
 from unlearn_cli.engine.run import Options, Run, deterministic
 from unlearn_cli.engine.stages import stage_similarity
 from unlearn_cli.errors import UnlearnError
-from unlearn_cli.jobs.loading import Loaded
 from unlearn_cli.metrics import registry
 from unlearn_cli.metrics.accuracy import ABSENT
 from unlearn_cli.metrics.registry import Blocks, Curves
 from unlearn_cli.metrics.relearning import measured_by
 from unlearn_cli.settings import declared
-
-if TYPE_CHECKING:
-    from unlearn_cli.jobs.evaluate import Case
 
 LAYOUT = 1
 """Raise when the same models and images would give other numbers."""
@@ -39,7 +37,7 @@ LOOKED_AT = 1000
 
 
 def attacked(
-    models: Sequence[Loaded], roles: Sequence[str], case: "Case", names: Collection[str], options: Options
+    models: Sequence[Loaded], roles: Sequence[str], case: Case, names: Collection[str], options: Options
 ) -> list[dict[str, Any]]:
     """What the metrics of these names need beside the readouts, for each model, by the names of `Evidence`'s fields."""
     needs = {need for name in names for need in registry.known()[name].needs}
@@ -77,14 +75,14 @@ def beside(each: Sequence[Curves | str], i: int, original: int | None, reference
     return Curves(own.steps, own.model, before, [other.model for other in others if not isinstance(other, str)])
 
 
-def parts(model: Loaded, case: "Case") -> tuple[Split, Split, Split]:
+def parts(model: Loaded, case: Case) -> tuple[Split, Split, Split]:
     """The forget set, the retain set, and what is looked at: the classes' test images, or the listed images themselves."""
     names = ("forget", "retain", "forget_test" if case.is_class else "forget")
     forget, retain, held = (Split(name, model.folder.images, case.splits[name]) for name in names)
     return forget, retain, held
 
 
-def unfit(model: Loaded, case: "Case", arm: str, shots: int) -> str:
+def unfit(model: Loaded, case: Case, arm: str, shots: int) -> str:
     """Why this attack cannot show anything of this request, or nothing."""
     forget, retain, held = parts(model, case)
     for split in (retain, held):
@@ -95,7 +93,7 @@ def unfit(model: Loaded, case: "Case", arm: str, shots: int) -> str:
     return ""
 
 
-def draw(model: Loaded, case: "Case", arm: str, options: Options, **settings: Any) -> Curves | str:
+def draw(model: Loaded, case: Case, arm: str, options: Options, **settings: Any) -> Curves | str:
     """A model's own relearning curves (`engine.relearning.relearn_curve`), or the reason why there are none.
 
     Args:
@@ -124,12 +122,12 @@ def draw(model: Loaded, case: "Case", arm: str, options: Options, **settings: An
     return Curves(found["steps"].tolist(), found["curves"].tolist())
 
 
-def revival(model: Loaded, case: "Case", options: Options) -> Curves | str:
+def revival(model: Loaded, case: Case, options: Options) -> Curves | str:
     """What a few steps on retain images bring back, or the reason why nobody can say."""
     return drawn_or_why(model, case, "retain", options, **REVIVAL)
 
 
-def drawn_or_why(model: Loaded, case: "Case", arm: str, options: Options, **settings: Any) -> Curves | str:
+def drawn_or_why(model: Loaded, case: Case, arm: str, options: Options, **settings: Any) -> Curves | str:
     """The same as `draw` where a training that diverges says nothing, and the other numbers stand."""
     try:
         return draw(model, case, arm, options, **settings)
@@ -137,7 +135,7 @@ def drawn_or_why(model: Loaded, case: "Case", arm: str, options: Options, **sett
         return f"training it on failed: {error.problem.rstrip('.')}"
 
 
-def untrained(model: Loaded, case: "Case", options: Options) -> Tensor:
+def untrained(model: Loaded, case: Case, options: Options) -> Tensor:
     """(n_forget, K) logits that a network of this architecture with random weights gives the forget set."""
     run, forget = model.run(options), Split("forget", model.folder.images, case.splits["forget"])
 
@@ -153,7 +151,7 @@ def untrained(model: Loaded, case: "Case", options: Options) -> Tensor:
 
 
 def compared(
-    models: Sequence[Loaded], case: "Case", original: int | None, references: Sequence[int], options: Options
+    models: Sequence[Loaded], case: Case, original: int | None, references: Sequence[int], options: Options
 ) -> list[Blocks]:
     """For each model, how alike its blocks are to the original's and to the other references'."""
     found: dict[tuple[int, int], dict[str, float | None]] = {}
@@ -176,7 +174,7 @@ def compared(
     ]
 
 
-def similarity(one: Loaded, other: Loaded, case: "Case", options: Options) -> dict[str, float | None]:
+def similarity(one: Loaded, other: Loaded, case: Case, options: Options) -> dict[str, float | None]:
     """Linear CKA of two models' blocks on the forget set, in the first one's order; empty where their images differ in size."""
     if (one.record.size, one.record.channels) != (other.record.size, other.record.channels):
         return {}

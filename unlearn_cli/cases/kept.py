@@ -12,18 +12,18 @@ import torch
 from torch import Tensor
 
 import unlearn_cli
+from unlearn_cli.cases.loading import Loaded
 from unlearn_cli.checkpoints.record import KEY, Record, Step, from_json
-from unlearn_cli.data.splits import Request
+from unlearn_cli.data.requests import Target
 from unlearn_cli.engine import kept
 from unlearn_cli.engine.run import Run
-from unlearn_cli.jobs.loading import Loaded
 from unlearn_cli.methods import Method
 
-LAYOUT = 2
+LAYOUT = 3
 """Raise when a kept run is to be read in another way."""
 
 
-def place(first: Loaded, method: Method, values: dict[str, Any], request: Request, selection: float, run: Run) -> Path:
+def place(first: Loaded, method: Method, values: dict[str, Any], target: Target, selection: float, run: Run) -> Path:
     """Where the run of a method is kept: a name made of all that its result and its seconds depend on."""
     images, record = first.folder.images, first.record
     device = torch.cuda.get_device_name(run.device) if run.device.type == "cuda" else run.device.type
@@ -31,7 +31,7 @@ def place(first: Loaded, method: Method, values: dict[str, Any], request: Reques
     test = hashlib.sha256(images.test.numpy().tobytes()).hexdigest()
     data = (first.folder.fingerprint, images.size, images.channels, record.classes, test)
     computed = (device, str(run.precision), torch.get_num_threads(), run.ranks.world, torch.__version__, program())
-    asked = (method.name, sorted(values.items()), request, selection, run.seed, first.recipe())
+    asked = (method.name, sorted(values.items()), target.digest, selection, run.seed, first.recipe())
     return kept.place("run", (LAYOUT, first.checkpoint.digest, described, data, computed, asked))
 
 

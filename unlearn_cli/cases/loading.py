@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from unlearn_cli import models
+from unlearn_cli.cases.folders import changed, folder_beside, folder_of, in_head_order, open_images
 from unlearn_cli.checkpoints import store
 from unlearn_cli.checkpoints.record import DataRecord, Record, folder_to
 from unlearn_cli.checkpoints.store import Checkpoint
@@ -16,7 +17,6 @@ from unlearn_cli.data.augment import statistics
 from unlearn_cli.data.folder import Folder
 from unlearn_cli.engine.run import Options, Run
 from unlearn_cli.errors import UnlearnError
-from unlearn_cli.jobs.folders import changed, folder_beside, folder_of, in_head_order, open_images
 from unlearn_cli.models.recipes import Recipe
 from unlearn_cli.ops.features import find_head
 from unlearn_cli.settings import parse
@@ -85,9 +85,9 @@ def load(name: str, plain: Plain, options: Options, beside: Loaded | None = None
         record = checkpoint.record
         _check_size(record.size)
         if beside:
-            folder = folder_beside(record, name, beside, options)
+            folder = folder_beside(record, name, beside.folder, beside.record, beside.name, options)
         else:
-            folder = folder_of(record, checkpoint.path, plain, options)
+            folder = folder_of(record, checkpoint.path, plain.data, plain.test_fraction, options)
             if unused := [f"--{o}" for o in ("arch", "size", "mean", "std") if getattr(plain, o) is not None]:
                 notes.append(f"{', '.join(unused)} not used: {name} has a record that says it")
         notes += changed(record, name, folder)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -13,9 +13,6 @@ from unlearn_cli.engine.progress import Silent
 from unlearn_cli.engine.ranks import Ranks
 from unlearn_cli.engine.run import Options
 from unlearn_cli.errors import UnlearnError
-
-if TYPE_CHECKING:
-    from unlearn_cli.jobs.loading import Loaded, Plain
 
 
 def open_images(root: str, options: Options, **known: Any) -> Folder:
@@ -40,27 +37,31 @@ def decoding(progress: Silent) -> Callable[[int, int], None]:
     return tell
 
 
-def folder_of(record: Record, path: Path | None, plain: "Plain", options: Options) -> Folder:
+def folder_of(record: Record, path: Path | None, given: str | None, test_fraction: float, options: Options) -> Folder:
+    """The folder that was given, else the one that the record names.
+
+    Args:
+        test_fraction: where the record does not say.
+    """
     data = record.data
-    if plain.data is None and data is None:
+    if given is None and data is None:
         raise UnlearnError("the checkpoint names no data folder.", "pass --data DIR.")
-    root = Path(plain.data) if plain.data else folder_from(path, data.folder)
-    if plain.data is None and not root.is_dir():
+    root = Path(given) if given else folder_from(path, data.folder)
+    if given is None and not root.is_dir():
         raise UnlearnError(f"the checkpoint's data folder {root} is not there.", "pass --data DIR.")
-    fraction = data.test_fraction if data else plain.test_fraction
+    fraction = data.test_fraction if data else test_fraction
     return open_images(str(root), options, size=record.size, channels=record.channels, test_fraction=fraction)
 
 
-def folder_beside(record: Record, name: str, beside: "Loaded", options: Options) -> Folder:
-    """The other checkpoint's folder, at this one's own input size."""
-    folder = beside.folder
+def folder_beside(record: Record, name: str, folder: Folder, other: Record, other_name: str, options: Options) -> Folder:
+    """Another checkpoint's folder, at this one's own input size."""
     if record.classes != list(folder.classes):
         raise UnlearnError(
-            f"{name} has other classes than {beside.name}, or in another order.", "compare models of the same classes."
+            f"{name} has other classes than {other_name}, or in another order.", "compare models of the same classes."
         )
     if (record.size, record.channels) == (folder.images.size, folder.images.channels):
         return folder
-    fraction = beside.record.data.test_fraction if beside.record.data else 0.2
+    fraction = other.data.test_fraction if other.data else 0.2
     return open_images(str(folder.root), options, size=record.size, channels=record.channels, test_fraction=fraction)
 
 

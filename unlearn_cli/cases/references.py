@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
-from unlearn_cli.data.splits import Request
+from unlearn_cli.cases import requests
+from unlearn_cli.cases.loading import Loaded
 from unlearn_cli.errors import UnlearnError
-from unlearn_cli.jobs import requests
-from unlearn_cli.jobs.loading import Loaded
 
 
 def distinct(models: Sequence[Loaded], against: Sequence[Loaded], forget: Tensor | None, what: str = "reference") -> list[Loaded]:
@@ -44,18 +44,17 @@ def training_on(model: Loaded, forget: Tensor) -> str:
 
     Nothing where they are not, or where the record does not say.
     """
-    started = [step for step in model.record.lineage if step.operation == "train" or step.method == "retrain"]
-    if not started:
+    lineage = model.record.lineage
+    starts = [i for i, step in enumerate(lineage) if step.operation == "train" or step.method == "retrain"]
+    if not starts:
         return ""
-    left_out, images = started[-1].request, model.folder.images
-    if left_out is None:
+    start, folder = lineage[starts[-1]], model.folder
+    if start.request is None:
         return "everything"
-    classes = {model.folder.classes[label] for label in images.labels[forget].unique()}
-    paths = tuple(images.paths[i] for i in forget.tolist())
-    if classes <= set(left_out.classes) or set(paths) <= set(left_out.instances or ()):
+    before = lineage[: starts[-1]] if start.withheld else []
+    paths = [folder.images.paths[i] for i in forget.tolist()]
+    left_out = requests.asked([*before, start], [paths])
+    known = [requests.target_of(one, folder, model.name) for one in left_out if one.classes or one.instances is not None]
+    if bool(torch.isin(forget, requests.meant_by(known, folder)).all()):
         return ""
-    if left_out.instances_digest and left_out.instances is None:
-        asked = requests.resolve(Request(instances=paths), model.folder)[1]
-        if asked.instances_digest == left_out.instances_digest:
-            return ""
-    return f"all but {requests.in_words(left_out)}"
+    return f"all but {' and '.join(map(requests.in_words, left_out))}"

@@ -1,0 +1,85 @@
+"""A method run on a loaded model, and what is to be told of it afterwards."""
+
+import platform
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from unlearn_cli import __version__, methods
+from unlearn_cli.cases.loading import Loaded
+from unlearn_cli.data.requests import Target
+from unlearn_cli.data.splits import Splits, split
+from unlearn_cli.engine.run import Options, Run, deterministic
+from unlearn_cli.errors import UnlearnError
+
+SELECTION = 0.2
+"""Part of the test images set aside for what a method has to choose."""
+
+
+def unlearn(
+    loaded: Loaded,
+    chosen: methods.Method,
+    values: dict[str, Any],
+    target: Target,
+    options: Options,
+    selection_fraction: float = SELECTION,
+    logged: bool = False,
+):
+    """Run a method on a loaded model: the run, the tensors in the types in which they came, and the selection's share.
+
+    A selection set is carved from the test images if the method or the log needs one, and only then.
+    """
+    reads = chosen.reads_with(values, target.kind)
+    carved = selection_fraction if logged or "selection" in reads else 0.0
+    splits = split(loaded.folder, target, reads, carved)
+    if "selection" in reads and len(splits.selection) == 0:
+        raise UnlearnError(f"{chosen.name} needs a selection set, and there are too few test images to set one aside.",
+                           "add test images, or pass a larger --selection-fraction.")  # fmt: skip
+    run = loaded.run(options)
+    with deterministic(run), run.adopted(loaded.model, loaded.head) as model:
+        if logged:
+            run.trajectory.look = _looker(run, model, split(loaded.folder, target, ("forget", "selection"), carved))
+        with run.timed():
+            chosen.run(run, model, splits, values)
+    return run, in_own_types(loaded), carved
+
+
+def _looker(run: Run, model: torch.nn.Module, splits: Splits) -> Callable[[], dict[str, float]]:
+    """The accuracies of a trajectory's row."""
+
+    def look() -> dict[str, float]:
+        chosen = {name: getattr(splits, name) for name in ("forget", "selection")}
+        return {f"{name}_accuracy": run.correct(model, part) / len(part) for name, part in chosen.items() if len(part)}
+
+    return look
+
+
+def in_own_types(loaded: Loaded) -> dict[str, torch.Tensor]:
+    """The model's tensors in the checkpoint's own types; a tensor that did not change keeps its very bits.
+
+    Raises:
+        UnlearnError: a value is not finite, or does not fit the type.
+    """
+    tensors = {}
+    for name, now in loaded.model.state_dict().items():
+        before = loaded.checkpoint.tensors[name]
+        now = now.detach().cpu().contiguous()
+        tensors[name] = before if torch.equal(before.to(now.dtype), now) else now.to(before.dtype)
+        if tensors[name].is_floating_point() and not torch.isfinite(tensors[name]).all():
+            raise UnlearnError(f"the method left {name} with values that are not finite.", "nothing was written.")
+    return tensors
+
+
+def what_happened(run: Run) -> dict[str, Any]:
+    """The part of a lineage step that the run knows."""
+    return {
+        "seed": run.seed,
+        "seconds": run.seconds,
+        "images_read": dict(run.images_read),
+        "stopped_by": run.stopped_by,
+        "notes": run.notes,
+        "device": run.device.type,
+        "precision": str(run.precision).removeprefix("torch."),
+        "versions": {"unlearn": __version__, "torch": torch.__version__, "python": platform.python_version()},
+    }
