@@ -13,7 +13,7 @@ from unlearn_cli.jobs import comparison
 from unlearn_cli.metrics.registry import columns, known
 from unlearn_cli.metrics.report import Measure, Report, Row, Standing
 
-MAIN = comparison.MAIN[True]
+MAIN = comparison.MAIN["classes"]
 HELD = Standing("held", 1, 1)
 MISSED = Standing("failed", 0, 1, "separation_recovery is 1.0000, the limit is <= 0.5")
 METHODS = ("lau", "mask", "neg-grad", "fine-tune", "random-label", "boundary-shrink", "scrub", "suli", "unsir", "retrain")

@@ -152,5 +152,5 @@ def test_final_score_is_made_of_the_test_accuracy_and_the_forgetting_score(forgo
 
 
 def test_a_final_score_is_a_goal_only_where_remembering_does_not_raise_it():
-    assert (known()["final_score"].target(True), known()["final_score"].target(False)) == ("reference", 1)
-    assert (known()["forgetting_score"].target(True), known()["forgetting_score"].target(False)) == (0, "reference")
+    assert (known()["final_score"].target("classes"), known()["final_score"].target("images")) == ("reference", 1)
+    assert (known()["forgetting_score"].target("classes"), known()["forgetting_score"].target("images")) == (0, "reference")

@@ -186,7 +186,7 @@ def normal(n, seed, mean=0.0):
 
 def test_there_is_one_auc_per_score_of_the_literature():
     assert set(AUCS) <= set(known())
-    assert all(known()[name].direction(is_class) == "reference" for name in AUCS + TPRS for is_class in (True, False))
+    assert all(known()[name].direction(kind) == "reference" for name in AUCS + TPRS for kind in ("classes", "images"))
 
 
 @pytest.mark.parametrize("name", AUCS)

@@ -74,6 +74,6 @@ def test_what_was_measured_elsewhere_is_passed_on():
 
 def test_direction_depends_on_what_is_forgotten():
     forget = known()["forget_accuracy"]
-    assert (forget.direction(is_class=True), forget.target(is_class=True)) == ("lower", 0)
-    assert (forget.direction(is_class=False), forget.target(is_class=False)) == ("reference", "reference")
-    assert [column.better for column in registry.columns(["test_accuracy"], is_class=False)] == ["higher"]
+    assert (forget.direction(kind="classes"), forget.target(kind="classes")) == ("lower", 0)
+    assert (forget.direction(kind="images"), forget.target(kind="images")) == ("reference", "reference")
+    assert [column.better for column in registry.columns(["test_accuracy"], kind="images")] == ["higher"]

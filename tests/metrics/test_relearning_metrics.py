@@ -167,12 +167,12 @@ def test_the_short_training_counts_as_the_revival_where_both_were_made():
     assert found("revived_accuracy", evidence(curves)).value == 0.1
 
 
-@pytest.mark.parametrize("is_class", [True, False])
-def test_every_metric_of_curves_comes_from_an_attack_that_says_so(is_class):
-    by_arm = {arm: relearning.measured_by(arm, is_class) for arm in ("few_shot", "retain")}
+@pytest.mark.parametrize("kind", ["classes", "images"])
+def test_every_metric_of_curves_comes_from_an_attack_that_says_so(kind):
+    by_arm = {arm: relearning.measured_by(arm, kind) for arm in ("few_shot", "retain")}
     named = [name for names in by_arm.values() for name in names]
     assert sorted(named) == sorted(NAMES)
-    forgotten = (0,) if is_class else ()
+    forgotten = (0,) if kind == "classes" else ()
     for arm, names in by_arm.items():
         given = evidence({arm: Curves(STEPS, [[0.0] * 4], KNOWN, [[[0.0, 0.5, 0.5, 0.9]]])}, forgotten)
         assert {name for name, measured in measure(given, NAMES).items() if measured.value is not None} == set(names)

@@ -13,7 +13,7 @@ def judged(**changed):
     values = GOOD | changed
     own = {name: Measure(value, "" if value is not None else "no images") for name, value in values.items()}
     reference = {name: Measure(value) for name, value in GOOD.items()}
-    return standings(judge(limits("full", True, 1), own, [reference]).limits)
+    return standings(judge(limits("full", "classes", 1), own, [reference]).limits)
 
 
 def test_a_level_is_held_when_every_limit_of_it_is():

@@ -21,6 +21,7 @@ from unlearn_cli.engine.relearning import relearn_curve
 from unlearn_cli.engine.run import Options, Run, deterministic
 from unlearn_cli.engine.stages import stage_similarity
 from unlearn_cli.errors import UnlearnError
+from unlearn_cli.kinds import Kind
 from unlearn_cli.metrics import registry
 from unlearn_cli.metrics.accuracy import ABSENT
 from unlearn_cli.metrics.registry import Blocks, Curves
@@ -47,7 +48,7 @@ def attacked(
     if "random" in needs:
         logits = untrained(models[-1], case, options)
         found = [one | {"random_logits": logits} for one in found]
-    drawn = {arm: [drawn_or_why(model, case, arm, options) for model in models] for arm in arms(names, case.is_class)}
+    drawn = {arm: [drawn_or_why(model, case, arm, options) for model in models] for arm in arms(names, case.kind)}
     if "revival" in needs:
         drawn["revival"] = [revival(model, case, options) for model in models]
     for arm, each in drawn.items():
@@ -59,10 +60,10 @@ def attacked(
     return found
 
 
-def arms(names: Collection[str], is_class: bool) -> list[str]:
+def arms(names: Collection[str], kind: Kind) -> list[str]:
     """The attacks whose curves these metrics are computed from."""
     asked = {name for name in names if "curves" in registry.known()[name].needs}
-    return [arm for arm in ARMS if asked.intersection(measured_by(arm, is_class))]
+    return [arm for arm in ARMS if asked.intersection(measured_by(arm, kind))]
 
 
 def beside(each: Sequence[Curves | str], i: int, original: int | None, references: Sequence[int]) -> Curves | str:
@@ -77,7 +78,7 @@ def beside(each: Sequence[Curves | str], i: int, original: int | None, reference
 
 def parts(model: Loaded, case: Case) -> tuple[Split, Split, Split]:
     """The forget set, the retain set, and what is looked at: the classes' test images, or the listed images themselves."""
-    names = ("forget", "retain", "forget_test" if case.is_class else "forget")
+    names = ("forget", "retain", "forget_test" if case.kind == "classes" else "forget")
     forget, retain, held = (Split(name, model.folder.images, case.splits[name]) for name in names)
     return forget, retain, held
 
@@ -88,7 +89,7 @@ def unfit(model: Loaded, case: Case, arm: str, shots: int) -> str:
     for split in (retain, held):
         if len(split) == 0:
             return ABSENT[split.name]
-    if arm == "few_shot" and not case.is_class and max(Counter(forget.y.tolist()).values()) <= shots:
+    if arm == "few_shot" and case.kind == "images" and max(Counter(forget.y.tolist()).values()) <= shots:
         return "every listed image would be trained on, and none is left to look at"
     return ""
 

@@ -7,8 +7,9 @@ from torch import Tensor
 from unlearn_cli.cases import requests
 from unlearn_cli.cases.loading import Loaded
 from unlearn_cli.checkpoints.record import Record, RequestRecord
-from unlearn_cli.data.requests import Kind, Request, Target, resolve
+from unlearn_cli.data.requests import Request, Target, resolve
 from unlearn_cli.data.splits import ALL, split
+from unlearn_cli.kinds import Kind
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,10 +30,6 @@ class Case:
     def kind(self) -> Kind:
         """What the request names."""
         return self.target.kind if self.target else "images"
-
-    @property
-    def is_class(self) -> bool:
-        return self.kind == "classes"
 
     @property
     def forgotten(self) -> tuple[int, ...]:

@@ -32,8 +32,8 @@ def measured(asked: set[str], case: Case, shadows: bool, blocks: bool) -> list[s
     known = registry.known()
     asked |= {name for name in known if shadows and "shadow" in known[name].needs}
     asked |= set(by_block.NAMES) if blocks else set()
-    for arm in attacks.arms(asked, case.is_class):
-        asked |= {name for name in relearning.measured_by(arm, case.is_class) if "curves" in known[name].needs}
+    for arm in attacks.arms(asked, case.kind):
+        asked |= {name for name in relearning.measured_by(arm, case.kind) if "curves" in known[name].needs}
     return [name for name, metric in known.items() if not metric.is_costly or name in asked]
 
 

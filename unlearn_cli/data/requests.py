@@ -4,19 +4,14 @@ import hashlib
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from unlearn_cli.data.folder import Folder
 from unlearn_cli.errors import UnlearnError, did_you_mean
+from unlearn_cli.kinds import Kind, Scope, scope_of
 from unlearn_cli.tasks.classes import Classes
-
-Kind = Literal["classes", "images"]
-"""What a request names."""
-Scope = Literal["class", "classes", "instances"]
-"""The same, one class told from several: what methods declare that they are defined for."""
 
 
 @dataclass(frozen=True)
@@ -75,10 +70,6 @@ class Target:
         """The same with positions withheld, its own left out of them."""
         own = torch.isin(others, self.images)
         return replace(self, withheld=others[~own])
-
-
-def scope_of(kind: Kind, classes: int) -> Scope:
-    return "instances" if kind == "images" else "class" if classes == 1 else "classes"
 
 
 def resolve(request: Request, folder: Folder) -> Target:

@@ -7,9 +7,10 @@ from torch import Tensor
 
 from unlearn_cli.data.folder import Folder
 from unlearn_cli.data.images import Images
-from unlearn_cli.data.requests import Kind, Target
+from unlearn_cli.data.requests import Target
 from unlearn_cli.data.scan import path_fraction
 from unlearn_cli.errors import UnlearnError
+from unlearn_cli.kinds import Kind
 from unlearn_cli.tasks.classes import Classes
 
 ALL = ("forget", "retain", "train", "forget_test", "retain_test", "test", "selection")

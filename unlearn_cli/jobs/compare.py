@@ -66,7 +66,7 @@ def compare(
         trial.method.check_scope(case.target.scope)
     names = _metrics(verify, case)
     given = {role: role in roles for role in ROLES}
-    column = comparison.sorting(sort, names, given, case.is_class) if sort else None
+    column = comparison.sorting(sort, names, given, case.kind) if sort else None
 
     outputs = [read(model, options) for model in loaded]
     against = [x for x, role in zip(outputs, roles, strict=True) if role == "reference"]
@@ -98,7 +98,7 @@ def compare(
         facts={"data": str(first.folder.root), "checkpoints": len(loaded)}
         | ({"seeds": seeds} if tried else {})
         | ({"sorted_by": comparison.in_words(column)} if column and not unsorted else {}),
-        columns=comparison.columns(names, rows, case.is_class, sort, all_metrics),
+        columns=comparison.columns(names, rows, case.kind, sort, all_metrics),
         rows=ranking.best_first(column, rows) if column else rows,
         notes=[note for model in loaded for note in model.notes] + _remarks(roles, kept, len(tried) * seeds, unsorted),
     )
@@ -153,7 +153,7 @@ def _each_reference_once(loaded: list[Loaded], roles: list[str], case: Case) -> 
 
 def _metrics(verify: str | None, case: Case) -> list[str]:
     """All metrics but the costly ones, and of those what the policy asks for."""
-    asked = {limit.metric for limit in policy.limits(verify, case.is_class, 2)} if verify else set()
+    asked = {limit.metric for limit in policy.limits(verify, case.kind, 2)} if verify else set()
     return [name for name, metric in registry.known().items() if not metric.is_costly or name in asked]
 
 
@@ -166,7 +166,7 @@ def _levels(verify: str, case: Case, own: dict, rows: Sequence[Row]) -> dict[str
     """What the policy says of measures beside the rows of others: the references that judge, and the original."""
     references = [row.measures for row in rows if row.role == "reference"]
     original = next((row.measures for row in rows if row.role == "original"), None)
-    judged = verdict.judge(policy.limits(verify, case.is_class, len(references)), own, references, original)
+    judged = verdict.judge(policy.limits(verify, case.kind, len(references)), own, references, original)
     return standing.standings(judged.limits)
 
 

@@ -4,18 +4,19 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from unlearn_cli.errors import UnlearnError
+from unlearn_cli.kinds import Kind
 from unlearn_cli.metrics import registry
 from unlearn_cli.metrics.report import Column, Measure, Row
 from unlearn_cli.metrics.requirements import NEEDED, metric_called
 
 MAIN = {
-    True: ("forget_accuracy", "forget_test_accuracy", "retain_accuracy", "retain_test_accuracy", "unlearning_score",
+    "classes": ("forget_accuracy", "forget_test_accuracy", "retain_accuracy", "retain_test_accuracy", "unlearning_score",
            "activation_distance", "average_gap", "tug_of_war", "membership_auc", "separation_recovery", "revived_accuracy",
            "forget_seconds"),
-    False: ("forget_accuracy", "retain_accuracy", "test_accuracy", "forget_accuracy_gap", "activation_distance", "average_gap",
+    "images": ("forget_accuracy", "retain_accuracy", "test_accuracy", "forget_accuracy_gap", "activation_distance", "average_gap",
             "tug_of_war", "membership_auc", "revived_accuracy", "forget_seconds"),
 }  # fmt: skip
-"""What a table shows where all metrics are not asked for, by whether the request names classes."""
+"""What a table shows where all metrics are not asked for, by what the request names."""
 ELSEWHERE = {
     "revival": "add --verify full.",
     "relearn": "`unlearn relearn` does.",
@@ -25,7 +26,7 @@ ELSEWHERE = {
 """How to have a costly metric, by what it needs."""
 
 
-def sorting(name: str, measured: Sequence[str], given: dict[str, bool], is_class: bool) -> Column:
+def sorting(name: str, measured: Sequence[str], given: dict[str, bool], kind: Kind) -> Column:
     """The column that rows are to be sorted by.
 
     Args:
@@ -39,12 +40,12 @@ def sorting(name: str, measured: Sequence[str], given: dict[str, bool], is_class
     if name not in measured:
         hint = next((hint for need, hint in ELSEWHERE.items() if need in metric.needs), "`unlearn evaluate` does, where asked.")
         raise UnlearnError(f"--sort {name}: compare does not measure it.", hint)
-    given = given | {"class": is_class}
-    for need in (*metric.needs, *(("reference",) if metric.direction(is_class) == "reference" else ())):
+    given = given | {"class": kind == "classes"}
+    for need in (*metric.needs, *(("reference",) if metric.direction(kind) == "reference" else ())):
         if not given.get(need, True):
             what, hint = NEEDED[need]
             raise UnlearnError(f"--sort {name} {what}.", hint)
-    return metric.column(is_class)
+    return metric.column(kind)
 
 
 def unsorted(column: Column, rows: Sequence[Row]) -> str:
@@ -60,12 +61,12 @@ def in_words(column: Column) -> str:
     return f"{column.name}, {'nearest to the reference' if column.better == 'reference' else column.better} first"
 
 
-def columns(names: Sequence[str], rows: Sequence[Row], is_class: bool, sort: str | None, every: bool) -> list[Column]:
+def columns(names: Sequence[str], rows: Sequence[Row], kind: Kind, sort: str | None, every: bool) -> list[Column]:
     """Headings for all metrics; main are those that matter and have a number, and what was sorted by."""
-    wanted = [*MAIN[is_class], *([sort] if sort else [])]
+    wanted = [*MAIN[kind], *([sort] if sort else [])]
     told = {name for name in names if any(row.measures[name].value is not None for row in rows)}
     return [replace(column, main=every or (column.name in wanted and column.name in told))
-            for column in registry.columns(names, is_class)]  # fmt: skip
+            for column in registry.columns(names, kind)]  # fmt: skip
 
 
 def mean(tried: Sequence[dict[str, Measure]]) -> dict[str, Measure]:

@@ -53,7 +53,7 @@ def evaluate(
     loaded = load(checkpoint, plain, options)
     case = open_case(loaded, request)
     if case.request is not None:
-        requirements.check_measurable(limits, bool(references), bool(original or verify or blocks), case.is_class,
+        requirements.check_measurable(limits, bool(references), bool(original or verify or blocks), case.kind,
                                       has_passes=True, has_shadow=bool(shadows))  # fmt: skip
     elif verify or blocks or record is not None or any(limit.metric not in ANYWHERE for limit in limits):
         raise UnlearnError(f"{checkpoint} has forgotten nothing yet.", "pass --class or --instances, to say what it should have.")
@@ -64,7 +64,7 @@ def evaluate(
     if blocks and not (before or others):
         raise UnlearnError("--blocks compares with other models, and there is none.", "pass --original or --reference.")
     if verify:
-        limits = policy.limits(verify, case.is_class, len(others)) + limits
+        limits = policy.limits(verify, case.kind, len(others)) + limits
 
     changed = case.request is None or loaded.record.request == case.request
     models = [*([before] if before else []), *others, loaded]
@@ -89,7 +89,7 @@ def evaluate(
         command="evaluate",
         title=f"{loaded.name}: {'forgot' if changed else 'what it knows of'} {requests.in_words(case.request)}",
         facts=facts(loaded, case, options),
-        columns=registry.columns(names, case.is_class),
+        columns=registry.columns(names, case.kind),
         rows=[*rows, mine],
         series=by_block.series([*rows, mine]) if blocks else [],
         limits=judged.limits,

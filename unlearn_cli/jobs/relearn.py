@@ -110,7 +110,7 @@ def epochs_report(models: Sequence[Loaded], case: Case, held: Split, values: dic
         command="relearn",
         title=f"{models[-1].name}: short epochs until {requests.in_words(case.request)} is known again",
         facts=about(case, held) | facts | {"seed": options.seed},
-        columns=registry.columns(["relearn_epochs"], case.is_class),
+        columns=registry.columns(["relearn_epochs"], case.kind),
         rows=rows,
         notes=notes_of(models),
     )
@@ -133,7 +133,7 @@ def curves_report(
     for curves in each:
         if isinstance(curves, str):
             raise UnlearnError(f"{curves}.", "take fewer --set shots, or --attack retain, which needs none.")
-    names, roles = relearning.measured_by(arm, case.is_class), roles_of(models)
+    names, roles = relearning.measured_by(arm, case.kind), roles_of(models)
     references = [i for i, role in enumerate(roles) if role == "reference"]
     nothing = Outputs(torch.empty(0, 1), torch.empty(0, 1), {})  # the curves say it all: no readout is needed
     rows = []
@@ -150,7 +150,7 @@ def curves_report(
         command="relearn",
         title=f"{models[-1].name}: how soon {requests.in_words(case.request)} is known again",
         facts=facts,
-        columns=registry.columns(names, case.is_class),
+        columns=registry.columns(names, case.kind),
         rows=rows,
         series=[relearning.series(arm, f"accuracy on {facts['looked_at']}, by step of training", each)],
         notes=notes_of(models),

@@ -62,7 +62,7 @@ def retrain(plan: Plan, files: dict[int, str], options: Options, resume: bool) -
         command="train",
         title=f"Trained {len(done)} reference{'' if len(done) == 1 else 's'} without {requests.in_words(plan.wanted)}",
         facts=summary(plan, done, options) | {"seeds": ", ".join(map(str, files))},
-        columns=registry.columns(["test_accuracy"], bool(plan.wanted.classes)),
+        columns=registry.columns(["test_accuracy"], "classes" if plan.wanted.classes else "images"),
         rows=rows,
         written=list(files.values()),
         notes=[*plan.notes, *(note for one in done for note in one.run.notes)],

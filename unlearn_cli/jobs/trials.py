@@ -14,10 +14,11 @@ from unlearn_cli.cases.loading import Loaded
 from unlearn_cli.cases.unlearning import SELECTION, unlearn, what_happened
 from unlearn_cli.checkpoints import store
 from unlearn_cli.checkpoints.record import Source, Step
-from unlearn_cli.data.requests import Kind, Target
+from unlearn_cli.data.requests import Target
 from unlearn_cli.engine.kept import everywhere
 from unlearn_cli.engine.run import Options
 from unlearn_cli.errors import UnlearnError, did_you_mean
+from unlearn_cli.kinds import Kind
 
 
 @dataclass(frozen=True)

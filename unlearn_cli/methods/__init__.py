@@ -10,17 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from unlearn_cli import settings
 from unlearn_cli.errors import UnlearnError, did_you_mean
+from unlearn_cli.kinds import Kind, Scope
 from unlearn_cli.settings import Setting, setting
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from unlearn_cli.data.requests import Kind
     from unlearn_cli.data.splits import Splits
     from unlearn_cli.engine.run import Run
 
 __all__ = ["BatchNorm", "Method", "get", "method", "names", "setting"]
-Scope = Literal["class", "classes", "instances"]
 BatchNorm = Annotated[
     Literal["eval", "train", "recalibrate"],
     setting("BatchNorm: keep its statistics, update them, or update and then estimate them anew on the retain set"),
@@ -71,7 +70,7 @@ class Method:
         every = self.also_reads | ({"bn=recalibrate": "retain"} if "bn" in self.settings else {})
         return {setting: split for setting, split in every.items() if split not in self.reads}
 
-    def reads_with(self, values: dict[str, Any], kind: "Kind" = "classes") -> tuple[str, ...]:
+    def reads_with(self, values: dict[str, Any], kind: Kind = "classes") -> tuple[str, ...]:
         """The splits it may touch under these settings, for a request that names classes or images."""
         opened = [split for name, split in self.also_reads.items() if values[name]]
         if values.get("bn") == "recalibrate":

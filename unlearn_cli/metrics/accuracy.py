@@ -68,7 +68,7 @@ def top_two_accuracy(evidence: Evidence) -> Measure:
 )
 def unlearning_score(evidence: Evidence) -> Measure:
     """Retained and forgotten test accuracy in one number: 1 is perfect, 0.5 is the untouched or the useless model."""
-    if not evidence.is_class:
+    if evidence.kind == "images":
         return Measure(None, "defined for requests that name classes only")
     kept, forgotten = accuracy(evidence, "retain_test"), accuracy(evidence, "forget_test")
     if kept.value is None or forgotten.value is None:

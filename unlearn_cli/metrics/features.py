@@ -131,7 +131,7 @@ def feature_membership_auc(evidence: Evidence) -> Measure:
     """
     from unlearn_cli.ops import probes, roc
 
-    if evidence.is_class:
+    if evidence.kind == "classes":
         return Measure(None, IMAGES_ONLY)
     forget, retain, test = (evidence.split(name) for name in ("forget", "retain", "test"))
     for name, index in (("forget", forget), ("retain", retain), ("test", test)):
@@ -167,7 +167,7 @@ def learn(evidence: Evidence, outputs: Outputs) -> tuple[Knowledge | None, str]:
 
     from unlearn_cli.ops import knowledge
 
-    if not evidence.is_class:
+    if evidence.kind == "images":
         return None, CLASSES_ONLY
     for name in ("forget_test", "forget", "retain"):
         if evidence.split(name) is None:
@@ -189,7 +189,7 @@ def recovery(evidence: Evidence, of: Callable[[Knowledge], float], least: float)
         of: the number, larger where more is known.
         least: original and reference have to lie this far apart.
     """
-    if not evidence.is_class:
+    if evidence.kind == "images":
         return Measure(None, CLASSES_ONLY)
     if evidence.original is None:
         return Measure(None, "needs the original model")

@@ -159,7 +159,7 @@ def sides(evidence: Evidence) -> tuple[Tensor, Tensor]:
 
 def unmixed_sides(evidence: Evidence):
     """Positions of the forget set, and of the forgotten classes' test images, or all where the request names images."""
-    forget, unseen = evidence.split("forget"), evidence.split("forget_test" if evidence.is_class else "test")
+    forget, unseen = evidence.split("forget"), evidence.split("forget_test" if evidence.kind == "classes" else "test")
     return [() if index is None else index for index in (forget, unseen)]
 
 

@@ -67,7 +67,7 @@ def membership_efficacy(evidence: Evidence) -> Measure:
     hits, n_forget = called_unseen(forget), len(forget)
     low, high = clopper_pearson(hits, n_forget)
     detail = {"n": n_forget, "low": low, "high": high, "fitted_on": 2 * n, "balanced_accuracy": accuracy, "thresholds": own or 1}
-    peers = evidence.split("forget_test") if evidence.is_class else others[torch.isin(labels[others], labels[forget])]
+    peers = evidence.split("forget_test") if evidence.kind == "classes" else others[torch.isin(labels[others], labels[forget])]
     if peers is not None and len(peers):
         detail["unseen_share"] = called_unseen(peers) / len(peers)
     return Measure(hits / n_forget, detail=detail | weakness(accuracy, n))
@@ -93,7 +93,7 @@ def population_attack(evidence: Evidence) -> Measure:
         return given
     forget, retain, unseen = given
     labels = evidence.labels
-    wanted = None if evidence.is_class else labels[forget]
+    wanted = None if evidence.kind == "classes" else labels[forget]
     found = alike(labels[retain], labels[unseen], wanted, torch.Generator().manual_seed(evidence.seed))
     members, others, population = retain[found[0]], unseen[found[1]], unseen[found[2]]
     if (n := len(others)) < 2:
@@ -113,7 +113,7 @@ def population_attack(evidence: Evidence) -> Measure:
 
 def known_sides(evidence: Evidence) -> tuple[Tensor, Tensor, Tensor] | Measure:
     """Positions of the forget set, and of the retained and the unseen images that an attack may learn from."""
-    names = ("forget", "retain", "retain_test" if evidence.is_class else "test")
+    names = ("forget", "retain", "retain_test" if evidence.kind == "classes" else "test")
     found = [evidence.split(name) for name in names]
     missing = next((name for name, index in zip(names, found, strict=True) if index is None), None)
     return Measure(None, ABSENT[missing]) if missing else tuple(found)

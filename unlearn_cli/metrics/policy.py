@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from unlearn_cli.errors import UnlearnError
+from unlearn_cli.kinds import Kind
 from unlearn_cli.metrics.requirements import Requirement, parse_one
 
 LEVELS = ("output", "feature")
@@ -16,8 +17,8 @@ VERIFY = {"output": ("output",), "full": LEVELS}
 """The levels that each word of --verify asks for."""
 
 FORGOTTEN = {
-    ("class", "output"): ("forget_accuracy<=0.01", "forget_test_accuracy<=0.01"),
-    ("class", "feature"): ("separation_recovery<=0.5", "revived_accuracy<=0.05"),
+    ("classes", "output"): ("forget_accuracy<=0.01", "forget_test_accuracy<=0.01"),
+    ("classes", "feature"): ("separation_recovery<=0.5", "revived_accuracy<=0.05"),
     ("images", "output"): ("forget_accuracy=reference±0.05",),
     ("images", "feature"): ("revived_accuracy<=reference+0.05",),
 }
@@ -25,8 +26,8 @@ FORGOTTEN = {
 the first finds what a head hides, the second what BatchNorm's statistics hide. What names a reference needs one.
 """
 KEPT = {
-    ("class", True): ("retain_test_accuracy>=reference-0.01",),
-    ("class", False): ("retain_test_accuracy>=original-0.01",),
+    ("classes", True): ("retain_test_accuracy>=reference-0.01",),
+    ("classes", False): ("retain_test_accuracy>=original-0.01",),
     ("images", True): ("test_accuracy>=reference-0.01",),
     ("images", False): ("test_accuracy>=original-0.01",),
 }
@@ -43,14 +44,13 @@ def check(verify: str | None) -> None:
         raise UnlearnError(f"--verify {verify} is not known.", f"it is one of {', '.join(VERIFY)}.")
 
 
-def limits(verify: str, is_class: bool, references: int) -> list[Requirement]:
+def limits(verify: str, kind: Kind, references: int) -> list[Requirement]:
     """The built-in limits of --verify, output level first.
 
     Args:
         verify: "output" or "full".
         references: how many retrained models there are.
     """
-    kind = "class" if is_class else "images"
     found = []
     for level in VERIFY[verify]:
         texts = FORGOTTEN[kind, level]

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from unlearn_cli import metrics
 from unlearn_cli.errors import UnlearnError
+from unlearn_cli.kinds import Kind
 from unlearn_cli.metrics.report import Column, Measure
 
 if TYPE_CHECKING:
@@ -116,9 +117,9 @@ class Evidence:
         return self.model.logits
 
     @property
-    def is_class(self) -> bool:
-        """Whether the request names classes; otherwise it names images."""
-        return bool(self.forgotten)
+    def kind(self) -> Kind:
+        """What the request names."""
+        return "classes" if self.forgotten else "images"
 
     @cached_property
     def correct(self) -> Tensor:
@@ -174,16 +175,16 @@ class Metric:
         """The first line of the function's docstring."""
         return (self.measure.__doc__ or "").strip().partition("\n")[0]
 
-    def direction(self, is_class: bool = True) -> str:
+    def direction(self, kind: Kind = "classes") -> str:
         """Which values are good: "higher", "lower", or those near the "reference"'s."""
-        return self.better if is_class else self.instances
+        return self.better if kind == "classes" else self.instances
 
-    def target(self, is_class: bool = True) -> float | str:
+    def target(self, kind: Kind = "classes") -> float | str:
         """The best value there is: a number, or "reference" for the value of a model that never saw the forget set."""
-        return {"higher": self.most, "lower": 0.0}.get(self.direction(is_class), "reference")
+        return {"higher": self.most, "lower": 0.0}.get(self.direction(kind), "reference")
 
-    def column(self, is_class: bool = True) -> Column:
-        return Column(self.name, self.title, self.short, self.unit, self.direction(is_class))
+    def column(self, kind: Kind = "classes") -> Column:
+        return Column(self.name, self.title, self.short, self.unit, self.direction(kind))
 
 
 _found: dict[str, Metric] = {}
@@ -238,9 +239,9 @@ def known() -> dict[str, Metric]:
     return dict(sorted(_found.items(), key=lambda item: item[1].measure.__module__))
 
 
-def columns(names: Iterable[str] | None = None, is_class: bool = True) -> list[Column]:
+def columns(names: Iterable[str] | None = None, kind: Kind = "classes") -> list[Column]:
     """Headings for a report."""
-    return [known()[name].column(is_class) for name in (known() if names is None else names)]
+    return [known()[name].column(kind) for name in (known() if names is None else names)]
 
 
 def measure(evidence: Evidence, names: Iterable[str] | None = None) -> dict[str, Measure]:

@@ -7,6 +7,7 @@ steps, or none of the forgotten images at all.
 from collections.abc import Sequence
 from typing import Any
 
+from unlearn_cli.kinds import Kind
 from unlearn_cli.metrics.features import POINTS, between
 from unlearn_cli.metrics.registry import Curves, Evidence, metric
 from unlearn_cli.metrics.report import Measure, Series
@@ -83,7 +84,7 @@ def relearn_area(evidence: Evidence) -> Measure:
 
     The curve is that of training on a few forgotten images; on retain images alone for requests that name images.
     """
-    curves, reason = given(evidence, "few_shot" if evidence.is_class else "retain", original=True, reference=True)
+    curves, reason = given(evidence, "few_shot" if evidence.kind == "classes" else "retain", original=True, reference=True)
     if curves is None:
         return Measure(None, reason)
     areas = [area(curves.steps, mean_curve(each)) for each in (curves.model, curves.original, *curves.references)]
@@ -106,10 +107,10 @@ def revived_accuracy(evidence: Evidence) -> Measure:
     return Measure(detail["highest"], detail={"before": detail["curve"][0]} | detail)
 
 
-def measured_by(arm: str, is_class: bool) -> list[str]:
+def measured_by(arm: str, kind: Kind) -> list[str]:
     """The metrics that the curves of an attack give, for a kind of request."""
     own = {"few_shot": ["relearn_steps", "anamnesis_index"], "retain": ["revived_accuracy"]}[arm]
-    return own + ["relearn_area"] * ((arm == "few_shot") == is_class)
+    return own + ["relearn_area"] * ((arm == "few_shot") == (kind == "classes"))
 
 
 def series(arm: str, title: str, rows: Sequence[Curves]) -> Series:

@@ -10,6 +10,7 @@ from decimal import Decimal
 from math import isfinite
 
 from unlearn_cli.errors import UnlearnError, did_you_mean
+from unlearn_cli.kinds import Kind
 from unlearn_cli.metrics.registry import Metric, known
 
 EXAMPLES = "for example --require 'forget_test_accuracy<=0.01' or --require 'membership_accuracy=reference±0.05'."
@@ -130,7 +131,7 @@ def in_range(chosen: Metric, value: Decimal, text: str) -> None:
 
 
 def check_measurable(
-    limits: Iterable[Requirement], has_reference: bool, has_original: bool, is_class_request: bool,
+    limits: Iterable[Requirement], has_reference: bool, has_original: bool, kind: Kind,
     has_relearn: bool = False, has_passes: bool = False, has_shadow: bool = False,
 ) -> None:
     """Stop before the first pass over the data when a limit can never be judged with what was given.
@@ -142,7 +143,7 @@ def check_measurable(
         UnlearnError: a limit needs a model that was not given, or another kind of request.
     """
     given = {
-        "reference": has_reference, "original": has_original, "class": is_class_request, "relearn": has_relearn,
+        "reference": has_reference, "original": has_original, "class": kind == "classes", "relearn": has_relearn,
         "shadow": has_shadow, "random": has_passes, "revival": has_passes, "curves": has_passes, "blocks": has_passes,
     }  # fmt: skip
     for limit in limits:
