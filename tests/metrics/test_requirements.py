@@ -47,11 +47,11 @@ def test_a_limit_may_have_spaces_any_notation_and_more_than_one_where_that_makes
 @pytest.mark.parametrize(
     ("limit", "given", "problem", "hint"),
     [
-        ("activation_distance<=0.1", (False, True, "classes"), "activation_distance needs a ref", "--reference FILE"),
-        ("membership_auc=reference±0.1", (False, True, "classes"), "needs a reference model", "--reference FILE"),
-        ("test_accuracy>=original-0.1", (True, False, "classes"), "needs the original model", "--original FILE"),
-        ("unlearning_score>=0.9", (True, True, "images"), "for requests that name classes only", "leave this limit out"),
-        ("relearn_epochs>=5", (True, True, "classes"), "relearn_epochs is not measured here", "`unlearn relearn`"),
+        ("activation_distance<=0.1", (False, True, ["classes"]), "activation_distance needs a ref", "--reference FILE"),
+        ("membership_auc=reference±0.1", (False, True, ["classes"]), "needs a reference model", "--reference FILE"),
+        ("test_accuracy>=original-0.1", (True, False, ["classes"]), "needs the original model", "--original FILE"),
+        ("unlearning_score>=0.9", (True, True, ["images"]), "for requests that name classes only", "leave this limit out"),
+        ("relearn_epochs>=5", (True, True, ["classes"]), "relearn_epochs is not measured here", "`unlearn relearn`"),
     ],
 )
 def test_what_can_never_be_measured_is_a_mistake_said_before_measuring(limit, given, problem, hint):
@@ -59,4 +59,4 @@ def test_what_can_never_be_measured_is_a_mistake_said_before_measuring(limit, gi
         check_measurable(parse([limit]), *given)
     assert problem in caught.value.problem
     assert hint in caught.value.hint
-    check_measurable(parse([limit]), True, True, "classes", has_relearn=True)
+    check_measurable(parse([limit]), True, True, ["classes"], has_relearn=True)

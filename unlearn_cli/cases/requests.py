@@ -1,8 +1,10 @@
 """Requests between the command line, the lineage and the record: what was asked now, and all that was asked before."""
 
 import hashlib
+import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -28,13 +30,11 @@ def read_list(name: str) -> tuple[str, ...]:
     return paths
 
 
-def recorded(target: Target, folder: Folder) -> RequestRecord:
+def recorded(target: Target) -> RequestRecord:
     """A request as the record keeps it: class names, or the digest of the sorted paths, and the paths where they are few."""
     if target.kind == "classes":
         return RequestRecord(classes=list(target.classes))
-    paths = sorted(folder.images.paths[i] for i in target.images.tolist())
-    kept = paths if len(paths) <= LIST_LIMIT else None
-    return RequestRecord(instances_digest=digest_of(paths), instances_count=len(paths), instances=kept)
+    return RequestRecord(**_listed(target.paths))
 
 
 def digest_of(paths: Sequence[str]) -> str:
@@ -48,7 +48,7 @@ def asked(lineage: Sequence[Step], lists: Sequence[Sequence[str]] = ()) -> list[
     Args:
         lists: paths of long lists, of which the record keeps the digest alone; they are filled in where the digest fits.
     """
-    by_digest = {digest_of(sorted(paths)): sorted(paths) for paths in lists}
+    by_digest = {digest_of(sorted(set(paths))): sorted(set(paths)) for paths in lists}
     found = []
     for step in lineage:
         for one in [] if step.request is None else kinds_of(step.request):
@@ -66,22 +66,101 @@ def kinds_of(request: RequestRecord) -> list[RequestRecord]:
     return classes + images
 
 
-def target_of(request: RequestRecord, folder: Folder, name: str) -> Target:
-    """A recorded request on a folder from which some of its images may have gone since.
+def union(found: Sequence[RequestRecord]) -> RequestRecord | None:
+    """Several requests as one, which may be of both kinds; None where there are none or a list is known by its digest alone."""
+    classes = list(dict.fromkeys(name for one in found for name in one.classes))
+    paths = sorted({path for one in found for path in one.instances or ()})
+    if not classes and not paths:
+        return found[0] if found else None
+    return RequestRecord(classes=classes, **(_listed(paths) if paths else {}))
+
+
+def _listed(paths: Sequence[str]) -> dict:
+    """Of sorted paths."""
+    kept = list(paths) if len(paths) <= LIST_LIMIT else None
+    return {"instances_digest": digest_of(paths), "instances_count": len(paths), "instances": kept}
+
+
+def known(lineage: Sequence[Step], folder: Folder, name: str, lists: Sequence[Request] = ()) -> list[Target]:
+    """Each request of a lineage on a folder from which some of its images may have gone since.
+
+    Args:
+        name: of the checkpoint; lists: that its record keeps by their digest alone.
 
     Raises:
-        UnlearnError: the record keeps the digest of a list alone.
+        UnlearnError: the paths of a list are not known.
     """
+    return [target_of(one, folder, name) for one in asked(lineage, [paths_of(one, folder) for one in lists if one.instances])]
+
+
+def after(
+    target: Target, lineage: Sequence[Step], folder: Folder, name: str, reads: Sequence[str], lists: Sequence[Request] = ()
+) -> Target:
+    """A target that is given nothing of what earlier requests mean.
+
+    Args:
+        reads: the splits that will be read of it; the paths of earlier lists matter only where training images are retained.
+
+    Raises:
+        UnlearnError: the paths of an earlier list are needed and not known.
+    """
+    found = asked(lineage, [paths_of(one, folder) for one in lists])
+    if {"retain", "train"}.isdisjoint(reads):
+        found = [one for one in found if one.classes or one.instances is not None]
+    return apart(target, meant_by([target_of(one, folder, name) for one in found], folder), folder)
+
+
+def is_covered(target: Target, lineage: Sequence[Step], folder: Folder) -> bool:
+    """Whether earlier requests mean all that a target does."""
+    found = [one for one in asked(lineage) if one.classes or one.instances is not None]
+    earlier = [target_of(one, folder, "") for one in found]
+    classes = {name for one in earlier for name in one.classes}
+    return set(target.classes) <= classes and bool(torch.isin(target.images, meant_by(earlier, folder)).all())
+
+
+def target_of(request: RequestRecord, folder: Folder, name: str) -> Target:
     if request.classes:
         return resolve(Request(classes=tuple(request.classes)), folder)
     if request.instances is None:
         raise UnlearnError(
-            f"{name} forgot {request.instances_count} images and keeps only the digest of their list.",
+            f"{name} forgot {request.instances_count} listed images and keeps only the digest of their list.",
             "pass the list again: --forgotten FILE.",
         )
     listed = set(request.instances)
     positions = [i for i, path in enumerate(folder.images.paths) if path in listed]
-    return Target("images", (), torch.tensor(positions, dtype=torch.int64), Classes(len(folder.classes)))
+    return Target("images", (), tuple(request.instances), torch.tensor(positions, dtype=torch.int64), Classes(len(folder.classes)))
+
+
+def fills_in(given: Request, lineage: Sequence[Step], folder: Folder) -> bool:
+    """Whether a list given is one that the lineage keeps by its digest, so that it asks for nothing new.
+
+    Raises:
+        UnlearnError: the lineage forgot lists, and this is none of them.
+    """
+    listed = [one for one in asked(lineage) if one.instances_digest]
+    if not given.instances or not listed:
+        return False
+    mine = digest_of(sorted(set(paths_of(given, folder))))
+    if all(one.instances_digest != mine for one in listed):
+        raise UnlearnError("the list of images is not the one that this checkpoint forgot.", "pass the same --instances file.")
+    return any(one.instances_digest == mine and one.instances is None for one in listed)
+
+
+def paths_of(request: Request, folder: Folder) -> list[str]:
+    """A list's paths relative to the data root, of images that may be there or not."""
+    return [path.replace(os.sep, "/").removeprefix("./") for path in request.instances]
+
+
+def gone(found: Sequence[RequestRecord], folder: Folder) -> list[str]:
+    """What to say of requests whose images are in the folder no more."""
+    there, notes = set(folder.images.paths), []
+    present = {folder.classes[i] for i in folder.images.labels.unique().tolist()}
+    if lost := [name for one in found for name in one.classes if name not in present]:
+        notes.append(f"no image of {in_words(RequestRecord(classes=lost))} is left in {folder.root}")
+    listed = {path for one in found for path in one.instances or ()}
+    if lost := sorted(listed - there):
+        notes.append(f"{len(lost):,} of {len(listed):,} listed images are no more in {folder.root}, {lost[0]} among them")
+    return notes
 
 
 def together(targets: Sequence[Target]) -> Target:
@@ -90,7 +169,8 @@ def together(targets: Sequence[Target]) -> Target:
     forgotten = tuple(dict.fromkeys(c for one in targets for c in one.task.forgotten))
     names = {i: name for one in targets for i, name in zip(sorted(one.task.forgotten), one.classes, strict=True)}
     images = torch.cat([one.images for one in targets]).unique()
-    return Target(first.kind, tuple(names[i] for i in sorted(names)), images, Classes(first.task.count, forgotten))
+    paths = tuple(sorted({path for one in targets for path in one.paths}))
+    return Target(first.kind, tuple(names[i] for i in sorted(names)), paths, images, Classes(first.task.count, forgotten))
 
 
 def meant_by(targets: Sequence[Target], folder: Folder) -> Tensor:
@@ -101,6 +181,12 @@ def meant_by(targets: Sequence[Target], folder: Folder) -> Tensor:
         mask[one.images] = True
         mask |= one.task.gone()[images.labels]
     return mask.nonzero()[:, 0]
+
+
+def apart(target: Target, meant: Tensor, folder: Folder) -> Target:
+    """A target that is given nothing of what others mean and it does not."""
+    own = meant_by([target], folder)
+    return replace(target, withheld=meant[~torch.isin(meant, own)])
 
 
 def in_words(request: RequestRecord | None) -> str:
@@ -117,7 +203,7 @@ def in_words(request: RequestRecord | None) -> str:
 def slug(target: Target) -> str:
     """`class-3`, `class-3-5` or `instances-100`, for the name of an output file; a class by its name as far as files take it."""
     if target.kind == "images":
-        return f"instances-{len(target.images)}"
+        return f"instances-{len(target.paths)}"
     names = "-".join("".join(c if c.isalnum() or c in "._+" else "_" for c in name) for name in target.classes)
     return f"class-{names}" if len(names.encode()) <= LONGEST else f"classes-{len(target.classes)}"
 

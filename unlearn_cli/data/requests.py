@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -44,6 +44,7 @@ class Target:
     Args:
         kind: what it names.
         classes: names of its classes, in head order.
+        paths: of its images where it names images, sorted; of those that were erased since as well.
         images: (n,) int64 positions of the training images that it means; none are left where they were erased.
         task: what a label of this folder is, and which are to vanish.
         withheld: (m,) int64 positions of what other requests of the lineage mean: in no split at all.
@@ -51,6 +52,7 @@ class Target:
 
     kind: Kind
     classes: tuple[str, ...]
+    paths: tuple[str, ...]
     images: Tensor
     task: Classes
     withheld: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
@@ -66,11 +68,6 @@ class Target:
         parts = (self.kind, self.task, self.images.tolist(), self.withheld.tolist())
         return hashlib.sha256(repr(parts).encode()).hexdigest()
 
-    def apart_from(self, others: Tensor) -> "Target":
-        """The same with positions withheld, its own left out of them."""
-        own = torch.isin(others, self.images)
-        return replace(self, withheld=others[~own])
-
 
 def resolve(request: Request, folder: Folder) -> Target:
     """A request of one kind on a folder.
@@ -85,11 +82,12 @@ def resolve(request: Request, folder: Folder) -> Target:
         forgotten = resolve_classes(request.classes, folder.classes)
         wanted = torch.isin(images.labels, torch.tensor(forgotten, dtype=torch.int64))
         names = tuple(folder.classes[i] for i in sorted(forgotten))
-        return Target("classes", names, (wanted & ~images.test).nonzero()[:, 0], Classes(len(folder.classes), forgotten))
+        return Target("classes", names, (), (wanted & ~images.test).nonzero()[:, 0], Classes(len(folder.classes), forgotten))
     if not request.instances:
         raise UnlearnError("there is nothing to forget.", "name a class, or list training images.")
-    positions = torch.tensor(sorted(resolve_instances(request.instances, folder)), dtype=torch.int64)
-    return Target("images", (), positions, Classes(len(folder.classes)))
+    positions = sorted(resolve_instances(request.instances, folder))
+    paths = tuple(sorted(images.paths[i] for i in positions))
+    return Target("images", (), paths, torch.tensor(positions, dtype=torch.int64), Classes(len(folder.classes)))
 
 
 def resolve_classes(names: Iterable[str | int], classes: list[str]) -> tuple[int, ...]:

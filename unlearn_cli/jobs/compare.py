@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from torch import Tensor
+
 from unlearn_cli.cases import attacks, requests
-from unlearn_cli.cases.case import Case, open_case, selection_of
+from unlearn_cli.cases.case import Asked, Case, open_case, selection_of
 from unlearn_cli.cases.loading import Loaded, Plain, load, original_of
 from unlearn_cli.cases.measuring import measures, read
 from unlearn_cli.cases.references import distinct
@@ -32,6 +34,7 @@ def compare(
     sort: str | None = None,
     all_metrics: bool = False,
     request: Request = Request(),
+    lists: Sequence[Request] = (),
     settings: dict[str, Any] | None = None,
     plain: Plain = Plain(),
     options: Options = Options(),
@@ -47,6 +50,7 @@ def compare(
             code stays 0: a table is no gate.
         sort: the metric that orders the unlearned rows, best first.
         all_metrics: a table of all metrics, not of those that matter most.
+        lists: lists that the checkpoints forgot and of which their records keep the digest alone.
         settings: of the methods, `name` for all that have it or `method.name` for one.
     """
     if run_methods and len(checkpoints) != 1:
@@ -57,11 +61,13 @@ def compare(
     tried = trials.trials(run_methods, settings or {})
     first, loaded, roles = _open(checkpoints, references, bool(verify), plain, options)
     aside = max(selection_of(model.record) for model in loaded)
-    case = _case(loaded, roles, request, aside)
+    asked = _case(loaded, roles, request, lists, aside)
+    case = asked.case
     carved = max([aside, *(trial.carves(case.kind) for trial in tried)])
     if carved > aside:
-        case = _case(loaded, roles, request, carved)
-    loaded, roles = _each_reference_once(loaded, roles, case)
+        asked = _case(loaded, roles, request, lists, carved)
+        case = asked.case
+    loaded, roles = _each_reference_once(loaded, roles, asked.forget)
     for trial in tried:
         trial.method.check_scope(case.target.scope)
     names = _metrics(verify, case)
@@ -100,7 +106,7 @@ def compare(
         | ({"sorted_by": comparison.in_words(column)} if column and not unsorted else {}),
         columns=comparison.columns(names, rows, case.kind, sort, all_metrics),
         rows=ranking.best_first(column, rows) if column else rows,
-        notes=[note for model in loaded for note in model.notes] + _remarks(roles, kept, len(tried) * seeds, unsorted),
+        notes=[*asked.notes, *(note for model in loaded for note in model.notes)] + _remarks(asked, roles, kept, len(tried) * seeds, unsorted),
     )
 
 
@@ -125,14 +131,14 @@ def _role(model: Loaded) -> str:
     return "reference" if last.operation == "train" or last.method == "retrain" else "unlearned"
 
 
-def _case(loaded: list[Loaded], roles: list[str], given: Request, carved: float) -> Case:
+def _case(loaded: list[Loaded], roles: list[str], given: Request, lists: Sequence[Request], carved: float) -> Asked:
     """The one request that all these checkpoints share, on test images that chose nothing for any of them."""
     cases = {}
     for model, role in zip(loaded, roles, strict=True):
         if role != "original" or given:
-            case = open_case(model, given, carved)
-            if case.request is not None:
-                cases[case.request.model_dump_json()] = (case, model.name)
+            asked = open_case(model, given, carved, lists=lists)
+            if asked.request is not None:
+                cases[asked.request.model_dump_json()] = (asked, model.name)
     if len(cases) > 1:
         (one, a), (two, b), *_ = cases.values()
         said = f"{a} forgot {requests.in_words(one.request)}, {b} {requests.in_words(two.request)}"
@@ -142,11 +148,11 @@ def _case(loaded: list[Loaded], roles: list[str], given: Request, carved: float)
     return next(iter(cases.values()))[0]
 
 
-def _each_reference_once(loaded: list[Loaded], roles: list[str], case: Case) -> tuple[list[Loaded], list[str]]:
+def _each_reference_once(loaded: list[Loaded], roles: list[str], forget: Tensor) -> tuple[list[Loaded], list[str]]:
     """The models and their roles without references that repeat."""
     pairs = list(zip(loaded, roles, strict=True))
     subjects = [model for model, role in pairs if role != "reference"]
-    others = {id(model) for model in distinct([m for m, role in pairs if role == "reference"], subjects, case.splits["forget"])}
+    others = {id(model) for model in distinct([m for m, role in pairs if role == "reference"], subjects, forget)}
     kept = [(model, role) for model, role in pairs if role != "reference" or id(model) in others]
     return [model for model, _ in kept], [role for _, role in kept]
 
@@ -170,9 +176,11 @@ def _levels(verify: str, case: Case, own: dict, rows: Sequence[Row]) -> dict[str
     return standing.standings(judged.limits)
 
 
-def _remarks(roles: list[str], kept: int, runs: int, unsorted: str) -> list[str]:
+def _remarks(asked: Asked, roles: list[str], kept: int, runs: int, unsorted: str) -> list[str]:
     """What the reader should know of the table."""
     found = [unsorted] if unsorted else []
+    if asked.kinds > 1:
+        found.append(f"of all that was asked, {asked.case.words} alone is compared")
     if kept:
         found.append(f"{kept} of {runs} runs were kept from before; --fresh runs them again")
     if "reference" not in roles:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from unlearn_cli.cases.case import Case
+from unlearn_cli.cases.case import Asked as Whole
 from unlearn_cli.cases.loading import Loaded
 from unlearn_cli.cases.unlearning import what_happened
 from unlearn_cli.checkpoints import store
@@ -40,7 +40,7 @@ def claim(name: str, inputs: Sequence[str], options: Options) -> None:
 
 
 def write(
-    name: str, report: Report, case: Case, unlearned: Loaded, original: Loaded | None, references: Sequence[Loaded],
+    name: str, report: Report, case: Whole, unlearned: Loaded, original: Loaded | None, references: Sequence[Loaded],
     test_fraction: float, options: Options,
 ) -> None:  # fmt: skip
     """Write the record of an evaluation.
@@ -60,7 +60,7 @@ def write(
     )
     used = {key: run[key] for key in ("seed", "device", "precision", "versions")}
     document = Deletion(
-        request=asked(case.request, folder, case.splits["forget"].tolist()),
+        request=asked(case.request, folder, case.forget.tolist()),
         unlearned=file(unlearned, base),
         original=source(unlearned, original, base),
         references=[file(reference, base) for reference in references],

@@ -79,7 +79,7 @@ def planned(arch, arch_settings, recipe, folder: Folder, test_fraction, without:
     used, wanted = Split("train", folder.images, (~folder.images.test).nonzero()[:, 0]), None
     if without:
         target = resolve(without, folder)
-        wanted = requests.recorded(target, folder)
+        wanted = requests.recorded(target)
         used = split(folder, target, reads="retain").retain
     mean, std = statistics(folder.images, used.index)
     path = None if output == store.PIPE else Path(output)

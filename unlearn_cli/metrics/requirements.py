@@ -4,7 +4,7 @@ A limit reads `metric<=0.01`, `metric>=original-0.01` or `metric=reference±0.05
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 from math import isfinite
@@ -27,6 +27,7 @@ NEEDED = {
     "reference": ("needs a reference model", "pass --reference FILE: a model trained without the forget set."),
     "original": ("needs the original model", "pass --original FILE: the model before it forgot."),
     "class": ("is defined for requests that name classes only", "leave this limit out for a list of images."),
+    "images": ("is defined for requests that name images only", "leave this limit out for classes."),
     "relearn": ("is not measured here", "`unlearn relearn` measures it."),
     "curves": ("is computed from relearning curves, which are not drawn here",
                "`unlearn evaluate` draws them, and `unlearn relearn --attack few-shot` shows them."),
@@ -131,19 +132,21 @@ def in_range(chosen: Metric, value: Decimal, text: str) -> None:
 
 
 def check_measurable(
-    limits: Iterable[Requirement], has_reference: bool, has_original: bool, kind: Kind,
+    limits: Iterable[Requirement], has_reference: bool, has_original: bool, kinds: Collection[Kind],
     has_relearn: bool = False, has_passes: bool = False, has_shadow: bool = False,
 ) -> None:
     """Stop before the first pass over the data when a limit can never be judged with what was given.
 
     Args:
+        kinds: of the requests that will be judged; each limit is for those that it is defined for.
         has_passes: whether the job makes passes and trainings of its own for the metrics that are asked for.
 
     Raises:
         UnlearnError: a limit needs a model that was not given, or another kind of request.
     """
     given = {
-        "reference": has_reference, "original": has_original, "class": kind == "classes", "relearn": has_relearn,
+        "reference": has_reference, "original": has_original, "class": "classes" in kinds, "images": "images" in kinds,
+        "relearn": has_relearn,
         "shadow": has_shadow, "random": has_passes, "revival": has_passes, "curves": has_passes, "blocks": has_passes,
     }  # fmt: skip
     for limit in limits:
