@@ -189,16 +189,16 @@ def _known(names: Iterable[str]) -> str | None:
 
 def _column(names: list[str], column: str | None, place: str) -> int:
     """Where the column with the paths stands."""
-    shown = ", ".join(one_line(name, 40) or "(no name)" for name in names[:20]) + (", ..." if len(names) > 20 else "")
     wanted = _known(names) if column is None else column
+    if wanted is not None and names.count(wanted) == 1:
+        return names.index(wanted)
+    shown = ", ".join(one_line(name, 40) or "(no name)" for name in names[:20]) + (", ..." if len(names) > 20 else "")
     if wanted is None:
         raise UnlearnError(f"{place} does not say which column names the images.", f"pass --column: {shown}.")
     if wanted not in names:
         problem = f"{place} has no column called '{one_line(wanted)}'."
         raise UnlearnError(problem, f"{did_you_mean(wanted, names)} the columns are {shown}.".strip())
-    if names.count(wanted) > 1:
-        raise UnlearnError(f"{place} has {names.count(wanted)} columns called '{one_line(wanted)}'.", "rename all but one.")
-    return names.index(wanted)
+    raise UnlearnError(f"{place} has {names.count(wanted)} columns called '{one_line(wanted)}'.", "rename all but one.")
 
 
 def _json(text: str, name: str, column: str | None) -> tuple[list[tuple[int, str]], int, int]:

@@ -17,7 +17,6 @@ from unlearn_cli.data.scan import SUFFIXES
 from unlearn_cli.errors import UnlearnError, one_line
 
 SHOWN = 3  # unmatched entries that a message names
-DOTS = re.compile(r"//|(?:^|/)\.{1,2}(?:/|$)")  # what a path says in more words than it needs
 LAST = "\U0010ffff"
 ABSOLUTE = "write the path from the root of the file system: the list's folder and the working folder both hold such a name."
 
@@ -87,8 +86,8 @@ def match(read: ListRead, paths: Sequence[str], root: str | os.PathLike) -> Matc
     positions = np.array(sorted(distinct.union(globbed)), np.int64)
     if not len(positions):
         raise UnlearnError(f"{one_line(read.name)} lists no images.", f"write one image path per line, like {folder.example}.")
-    entries = len(found) + len(globs)
-    return Matched(positions, entries, read.lines, read.blank, comments, len(found) - len(distinct), tuple(globs), header, read.unit)
+    entries, repeated = len(found) + len(globs), len(found) - len(distinct)
+    return Matched(positions, entries, read.lines, read.blank, comments, repeated, tuple(globs), header, read.unit)
 
 
 def set_apart(
@@ -128,6 +127,7 @@ class _Folder:
         self._put = list(dict.fromkeys(b[len(r) :] for b in self._bases for r in self._roots if b.startswith(r) and b != r))
         self._take = list(dict.fromkeys(r[len(b) :] for b in self._bases for r in self._roots if r.startswith(b) and b != r))
         self._real = {}
+        self._backslashes = any("\\" in path for path in paths)
 
     def image(self, text: str, place: str) -> int | None:
         """The position of the image that an entry names; None where it names none.
@@ -137,10 +137,10 @@ class _Folder:
         """
         if text in self.position and not self._put and not any(map(text.startswith, self._take)):
             return self.position[text]
-        spellings = [_short(spelling) for spelling in _spellings(text)]
-        for spelling in spellings:
+        for spelling in self._spellings(text):
             if found := {self.position[name] for name in self._relative(spelling) if name in self.position}:
                 return self._only(found, text, place)
+        spellings = list(self._spellings(text))
         for spelling in spellings:
             if found := {i for name in self._relative(spelling) for i in self._composed.get(normal(name), ())}:
                 return self._only(found, text, place)
@@ -154,7 +154,7 @@ class _Folder:
         Raises:
             UnlearnError: there are none, or relative to two places it matches different ones.
         """
-        spellings = [_short(spelling) for spelling in _spellings(text)]
+        spellings = list(self._spellings(text))
         for names, form in ((self._sorted, lambda name: name), (self._sorted_composed, normal)):
             for spelling in spellings:
                 found = {tuple(self._matching(form(name), names)) for name in self._relative(spelling)} - {()}
@@ -194,6 +194,17 @@ class _Folder:
     @property
     def example(self) -> str:
         return one_line(next((path for path in self.paths if not path.startswith("test/")), ""))
+
+    def _spellings(self, text: str) -> Iterator[str]:
+        """An entry as written, then with what a program or a person may have put around it taken off."""
+        if "\\" in text and not self._backslashes:
+            text = text.replace("\\", "/")
+        yield _short(text)
+        bare = text.strip("\ufeff").strip()
+        quoted = len(bare) > 2 and bare[0] == bare[-1] and bare[0] in "\"'"
+        forms = dict.fromkeys((text, bare, bare[1:-1] if quoted else bare))
+        yield from (_short(form) for form in list(forms)[1:])
+        yield from (_short(form.replace("\\", "/")) for form in forms if "\\" in form)
 
     def _relative(self, name: str) -> Iterator[str]:
         """What a name may be called relative to the root."""
@@ -238,7 +249,7 @@ class _Folder:
 
     def _hint(self, text: str) -> str:
         """What may have been meant by an entry that names no image."""
-        bare = _short(list(_spellings(text))[-1])
+        bare = list(self._spellings(text))[-1]
         names = list(self._relative(bare))
         if not names:
             return f"it lies outside the data folder; paths are like {self.example}."
@@ -290,18 +301,9 @@ class _Folder:
         return [composed[i] for i in order], order
 
 
-def _spellings(text: str) -> Iterator[str]:
-    """An entry as written, then with what a program or a person may have put around it taken off."""
-    bare = text.strip("\ufeff").strip()
-    quoted = len(bare) > 2 and bare[0] == bare[-1] and bare[0] in "\"'"
-    forms = dict.fromkeys((text, bare, bare[1:-1] if quoted else bare))
-    yield from forms
-    yield from (form.replace("\\", "/") for form in forms if "\\" in form)
-
-
 def _short(name: str) -> str:
     """Without `.`, `..` and doubled slashes, where they can go."""
-    if not DOTS.search(name):
+    if not ("//" in name or "./" in name or "/." in name):
         return name
     short = posixpath.normpath(name)
     return short[1:] if short.startswith("//") else short
