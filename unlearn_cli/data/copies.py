@@ -164,13 +164,14 @@ def near_copies(thumbnails: Tensor, chosen: np.ndarray) -> Pairs:
         return _pairs(best, of)
     slope = _slope(thumbnails)
     wanted = torch.from_numpy(chosen)
-    wanted = wanted[thumbnails[wanted].any(1)]
+    coarse = _coarse(thumbnails)
+    theirs = coarse[others].T
     for rows in wanted.split(max(1, CHUNK_PRODUCTS // count)):
-        distance = _distances(thumbnails, rows)
-        closest = distance.masked_fill(~others, torch.inf)
-        rows, distance, closest = (part[closest.amin(1) <= LIMIT] for part in (rows, distance, closest))
+        rows = rows[(coarse[rows] @ theirs).amax(1) >= 1 - LIMIT - 1e-4]  # the others are too far away from every image
         if not len(rows):
             continue
+        distance = _distances(thumbnails, rows)
+        closest = distance.masked_fill(~others, torch.inf)
         closest = closest.masked_fill_(closest > _limits(distance, slope)[:, None], torch.inf)
         nearest, row = closest.min(0)
         of = torch.where(nearest < best, rows[row], of)
@@ -242,6 +243,18 @@ def _distances(thumbnails: Tensor, rows: Tensor) -> Tensor:
     distance = (1 - thumbnails[rows] @ thumbnails.T).clamp_(min=0)
     distance[torch.arange(len(rows)), rows] = torch.inf
     return distance
+
+
+def _coarse(thumbnails: Tensor) -> Tensor:
+    """(N, w / 4 + 1) whose products are never smaller than the thumbnails' own: a quarter of the work rules most pairs out.
+
+    With a thumbnail split into its 2 by 2 means and the rest, a·b = mean(a)·mean(b) + rest(a)·rest(b), and the second
+    term is at most |rest(a)| |rest(b)|.
+    """
+    half = SIDE // 2
+    means = thumbnails.view(-1, half, 2, half, 2).sum((2, 4)).flatten(1) / 2
+    rest = (thumbnails.square().sum(1, keepdim=True) - means.square().sum(1, keepdim=True)).clamp(min=0).sqrt()
+    return torch.cat([means, rest], 1)
 
 
 def _neighbours(count: int) -> tuple[int, int]:
