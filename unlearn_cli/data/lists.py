@@ -203,7 +203,7 @@ def _column(names: list[str], column: str | None, place: str) -> int:
 
 def _json(text: str, name: str, column: str | None) -> tuple[list[tuple[int, str]], int, int]:
     items = _parsed(text, one_line(name))
-    if not isinstance(items, list):
+    if not isinstance(items, list) or isinstance(items, _Pairs):
         raise UnlearnError(f"{one_line(name)} is not a list.", "write a JSON list of paths, or of objects.")
     entries = [(number, _value(item, column, f"{one_line(name)}: item {number}")) for number, item in enumerate(items, 1)]
     return entries, len(items), 0

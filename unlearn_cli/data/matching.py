@@ -249,7 +249,7 @@ class _Folder:
 
     def _hint(self, text: str) -> str:
         """What may have been meant by an entry that names no image."""
-        bare = list(self._spellings(text))[-1]
+        bare = list(self._spellings(text))[-1].rstrip("/")
         names = list(self._relative(bare))
         if not names:
             return f"it lies outside the data folder; paths are like {self.example}."
