@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pictures import encoded, picture, put
 from PIL import Image
 
-from unlearn_cli.data.copies import FEWEST, Pairs, digests_of, exact, find, near_copies, thumbnails_of, traits_of
+from unlearn_cli.data.copies import FEWEST, Pairs, _coarse, digests_of, exact, find, near_copies, thumbnails_of, traits_of
 from unlearn_cli.data.folder import open_folder
 from unlearn_cli.data.images import Images
 
@@ -108,6 +108,13 @@ def test_a_folder_too_small_to_say_what_is_usual_names_certain_copies_only():
     with_copies = torch.cat([first, changed(first[:1], brighter), changed(first[1:2], shrunk_and_back)])
     assert len(with_copies) < FEWEST
     assert near_copies(thumbnails_of(with_copies), np.array([0, 1])).copies.tolist() == [len(first)]
+
+
+def test_the_quick_look_never_rules_out_a_pair_that_is_close():
+    thumbnails = thumbnails_of(torch.cat([scenes(150, 13), changed(scenes(150, 13), shrunk_and_back)])).double()
+    quick, exact_products = _coarse(thumbnails), thumbnails @ thumbnails.T
+    assert (quick @ quick.T >= exact_products - 1e-12).all()
+    assert (quick @ quick.T - exact_products).median() < 0.2                            # and is no bound that says nothing
 
 
 def test_the_nearest_source_is_named_where_there_are_two():

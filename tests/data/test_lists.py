@@ -164,6 +164,17 @@ def test_a_line_that_may_be_meant_as_a_name_is_no_comment(place, line):
     assert line in error.problem and "line 2" in error.problem
 
 
+def test_a_root_whose_name_begins_with_a_hash_makes_no_comment_of_its_paths(place, monkeypatch):
+    (place / "photos").rename(place / "#photos")
+    monkeypatch.chdir(place)
+    (place / "list.txt").write_text("#photos/train/3/000.png\n")
+    assert names(match(read_list("list.txt"), PATHS, "#photos")) == ["train/3/000.png"]
+    (place / "list.txt").write_text("#photos/train/3/000.png\n#photos/train/3/gone.png\n")
+    paths = [path for path in PATHS if "#" not in path]
+    assert "gone.png (line 2)" in refused(match, read_list("list.txt"), paths, "#photos").problem
+    assert match(read_list("list.txt"), [*paths, "train/3/gone.png"], "#photos").comments == 0
+
+
 @pytest.mark.parametrize("line", ["# train/3/ is next", "#", "## 1/2 of them", "#1", "# see lists/notes.txt", "#train/3/001"])
 def test_other_lines_that_begin_with_a_hash_are_comments(place, line):
     matched = found(place, f"{line}\ntrain/3/000.png\n")
@@ -280,8 +291,8 @@ def test_a_tilde_is_a_name_like_any_other(place):
 def test_every_entry_that_names_no_image_is_counted_and_the_first_are_named(place):
     one = refused(found, place, "train/3/000.png\ntrain/3/x.png")
     assert one.problem == f"train/3/x.png (line 2) is no image of {place}/photos."
-    error = refused(found, place, as_lines(["train/3/000.png", *(f"train/3/x{i}.png" for i in range(7))]))
-    assert "train/3/x0.png (line 2), train/3/x1.png (line 3), train/3/x2.png (line 4) and 4 more are no images" in error.problem
+    error = refused(found, place, as_lines(["# some", "train/3/000.png", *(f"train/3/x{i}.png" for i in range(7))]))
+    assert "train/3/x0.png (line 3), train/3/x1.png (line 4), train/3/x2.png (line 5) and 4 more are no images" in error.problem
     assert "7 of 8 entries" in error.problem
     assert "(item 2)" in refused(found, place, '["train/3/000.png", "y.png"]', "a.json").problem
 

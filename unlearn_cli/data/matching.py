@@ -81,7 +81,7 @@ def match(read: ListRead, paths: Sequence[str], root: str | os.PathLike) -> Matc
         else:
             unmatched.append((number, text))
     if unmatched:
-        raise folder.refusal(read, unmatched)
+        raise folder.refusal(read, unmatched, len(read.entries) - comments)
     distinct = set(found)
     positions = np.array(sorted(distinct.union(globbed)), np.int64)
     if not len(positions):
@@ -168,24 +168,23 @@ class _Folder:
         raise UnlearnError(problem, f"`*` stays inside one name, `**` goes through folders; images are called like {self.example}.")
 
     def begins_in(self, text: str) -> bool:
-        """Whether the first name of a line is the name of a folder of the data, so that the line is no comment."""
+        """Whether a line begins with the name of a folder of the data, or above it, so that the line is no comment."""
         names = re.split(r"[/\\]", text.strip("\ufeff \t\"'"))
-        known = {normal(name) for folder in self._folders for name in folder.split("/")}
         first = next((name for name in names[:-1] if name not in (".", "..", "")), None)
-        return first is not None and normal(first.strip()) in known
+        return first is not None and normal(first.strip()) in self._folder_names
 
     def like_an_image(self, text: str) -> bool:
         """Whether a line that begins with `#` may be meant as a file name: it ends as one, and some names do begin so."""
         return text.strip().lower().endswith(SUFFIXES) and any("/#" in path or path[0] == "#" for path in self.paths)
 
-    def refusal(self, read: ListRead, unmatched: list[tuple[int, str]]) -> UnlearnError:
+    def refusal(self, read: ListRead, unmatched: list[tuple[int, str]], entries: int) -> UnlearnError:
         named = [f"{one_line(text.strip())}{read.place(number)}" for number, text in unmatched[:SHOWN]]
         more = len(unmatched) - len(named)
         if len(unmatched) == 1:
             problem = f"{named[0]} is no image of {self.root}."
         else:
             whole = f"{', '.join(named)} and {more} more" if more else f"{', '.join(named[:-1])} and {named[-1]}"
-            problem = f"{whole} are no images of {self.root}: {len(unmatched)} of {len(read.entries)} entries."
+            problem = f"{whole} are no images of {self.root}: {len(unmatched)} of {entries} entries."
         broken = any(not _is_utf8(text) for _, text in unmatched)
         if broken and read.damage:
             return UnlearnError(problem, f"the list is not UTF-8 from {read.damage} on: save it as UTF-8.")
@@ -274,6 +273,10 @@ class _Folder:
         holding = dict.fromkeys(path.rpartition("/")[0] for path in self.paths)
         parts = (folder.split("/") for folder in holding)
         return dict.fromkeys("/".join(names[:depth]) for names in parts for depth in range(1, len(names) + 1))
+
+    @cached_property
+    def _folder_names(self) -> set[str]:
+        return {normal(name) for folder in (*self._folders, *self._roots) for name in folder.split("/")}
 
     @cached_property
     def _real_folders(self) -> dict[str, list[str]]:
