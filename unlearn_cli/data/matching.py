@@ -208,7 +208,7 @@ class _Folder:
     def _relative(self, name: str) -> Iterator[str]:
         """What a name may be called relative to the root."""
         if os.path.isabs(name):
-            yield from (name[len(root) :] for root in self._roots if name.startswith(root))
+            yield from (name[len(root) :] for root in tuple(self._roots) if name.startswith(root))
             return
         if name.startswith("../"):
             for base in self._bases:
@@ -228,10 +228,18 @@ class _Folder:
             folder = base + above
             if folder not in self._real:
                 self._real[folder] = os.path.realpath(folder or "/")
+                self._keep_root(folder, self._real[folder])
             for inside in self._real_folders.get(self._real[folder], ()):
                 path = f"{inside}/{last}"
                 found = self.position.get(path)
                 yield from [found] if found is not None else self._composed.get(normal(path), ())
+
+    def _keep_root(self, folder: str, real: str) -> None:
+        """Remember what a link to the root is called, so that the file system is asked for one path and not for all."""
+        for inside in self._real_folders.get(real, ()):
+            root = folder.removesuffix(inside)
+            if root != folder and root not in self._roots and os.path.realpath(root) == os.path.realpath(self.root):
+                self._roots.append(root)
 
     def _matching(self, pattern: str, names: tuple[list[str], list[int]]) -> Iterator[int]:
         ordered, positions = names
