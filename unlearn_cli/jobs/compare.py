@@ -53,7 +53,7 @@ def compare(
     if sort:
         requirements.metric_called(sort)
     tried = trials.trials(run_methods, settings or {})
-    first, loaded, roles = _open(checkpoints, references, bool(verify), plain, options)
+    first, loaded, roles = _open(checkpoints, references, bool(verify), plain, options, original=bool(tried))
     wanted = next((found for model in loaded if (found := requests.asked(request, model.record, model.folder))), None)
     instances = bool(wanted and wanted[0].instances)
     carved = max([trial.carves(instances) for trial in tried] + [selection_of(model.record) for model in loaded])
@@ -101,9 +101,11 @@ def compare(
     )
 
 
-def _open(checkpoints, references, judges: bool, plain: Plain, options: Options) -> tuple[Loaded, list[Loaded], list[str]]:
+def _open(
+    checkpoints, references, judges: bool, plain: Plain, options: Options, original: bool
+) -> tuple[Loaded, list[Loaded], list[str]]:
     """The first checkpoint, and all of them with their roles; for a judgement also the original that lies beside."""
-    first = load(checkpoints[0], plain, options)
+    first = load(checkpoints[0], plain, options, original=original)
     loaded = [first, *(load(name, plain, options, first) for name in checkpoints[1:])]
     roles = [_role(model) for model in loaded]
     if judges and "original" not in roles:

@@ -49,7 +49,7 @@ def forget(
     chosen.check_scope(len(set(request.classes)))
     if output:
         store.claim(output, force=options.force, inputs=(checkpoint,))
-    loaded = load(checkpoint, plain, options)
+    loaded = load(checkpoint, plain, options, original=True)
     request, wanted = requests.resolve(request, loaded.folder)
     chosen.check_scope(len(request.classes))
     target = output or _default_name(loaded, method, requests.slug(wanted, loaded.folder))

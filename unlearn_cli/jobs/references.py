@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from unlearn_cli.checkpoints import store
+from unlearn_cli.checkpoints.fitting import weights_digest
 from unlearn_cli.data.splits import Request
 from unlearn_cli.errors import UnlearnError
 from unlearn_cli.jobs import requests
@@ -20,15 +22,18 @@ def distinct(models: Sequence[Loaded], against: Sequence[Loaded], forget: Tensor
     Raises:
         UnlearnError: a model is one of `against` or what these were made from, or was trained on images of the forget set.
     """
-    others = {model.checkpoint.digest: f"{model.name} itself" for model in against}
-    others |= {
+    if not models:
+        return []
+    others = {weights_digest(model.checkpoint.tensors): f"{model.name} itself" for model in against}
+    sources = {
         step.source.digest: f"what {model.name} was made from" for model in against for step in model.record.lineage if step.source
     }
     found: dict[str, Loaded] = {}
     for model in models:
-        digest = model.checkpoint.digest
-        if digest in others:
-            raise UnlearnError(f"{model.name} is no {what}: it is {others[digest]}.", f"leave it out of --{what}.")
+        digest = weights_digest(model.checkpoint.tensors)  # a wrapper's prefix or another type makes no other model
+        files = (model.checkpoint.digest, store.digest(model.checkpoint.tensors))
+        if known := next((sources[file] for file in files if file in sources), None) or others.get(digest):
+            raise UnlearnError(f"{model.name} is no {what}: it is {known}.", f"leave it out of --{what}.")
         if forget is not None and (seen := training_on(model, forget)):
             raise UnlearnError(f"{model.name} is no {what}: it was trained on {seen}, says its record.",
                                "train one without the forget set, by --without-class or --without.")  # fmt: skip
