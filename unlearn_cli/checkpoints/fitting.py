@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.batchnorm import _NormBase
 
 from unlearn_cli.checkpoints.store import COUNTER, digest
 from unlearn_cli.errors import UnlearnError
@@ -45,6 +45,7 @@ def fit(tensors: Tensors, model: nn.Module, what: str, hint: str) -> tuple[Tenso
         if key not in counters:
             _check(key, fitted.get(key), tensor, what, hint)
     if extra := sorted(set(fitted) - set(wanted)):
+        _refuse_some_prefixes(fitted, wanted, what)
         raise UnlearnError(f"{what}: the architecture has no tensor {extra[0]}.", hint)
     counted = {key: _count(key, fitted.get(key), what, hint) for key in counters}
     if all(counted[key] is fitted.get(key) for key in counters):
@@ -57,7 +58,7 @@ def counters_of(model: nn.Module) -> set[str]:
     return {
         f"{name}.{COUNTER}".removeprefix(".")
         for name, module in model.named_modules()
-        if isinstance(module, _BatchNorm) and module.num_batches_tracked is not None and module.momentum is not None
+        if isinstance(module, _NormBase) and module.num_batches_tracked is not None and module.momentum is not None
     }
 
 

@@ -110,7 +110,8 @@ def doubted(said: Tensor, y: Tensor, classes: Sequence[str], original: bool) -> 
     rate, guess = right.float().mean().item(), chance(y)
     if int(right.sum()) < n and at_least(int(right.sum()), n, guess) > ABOVE:
         also = f"; {better.why}" if better else ""
-        return Doubt(f"no better than guessing ({rate:.1%}, chance is {guess:.1%}){also}", better and better.order)
+        why = f"no better than guessing ({100 * rate:.1f} %, chance is {100 * guess:.1f} %){also}"
+        return Doubt(why, better and better.order)
     return better or _exchanged(said, y, classes, original)
 
 
@@ -121,7 +122,8 @@ def _better_order(said: Tensor, y: Tensor, classes: Sequence[str]) -> Doubt | No
         place = {name: k for k, name in enumerate(order)}
         theirs = said == torch.tensor([place[name] for name in classes])[y]
         if _surely_more(theirs, right) and (found is None or theirs.sum() > found[0]):
-            found = theirs.sum(), f"and in {words} order it would be {int(theirs.sum()):,} ({theirs.float().mean():.1%})", order
+            share = 100 * theirs.float().mean().item()
+            found = theirs.sum(), f"in {words} order it would be {int(theirs.sum()):,} ({share:.1f} %)", order
     return Doubt(*found[1:]) if found else None
 
 
@@ -143,7 +145,7 @@ def _exchanged(said: Tensor, y: Tensor, classes: Sequence[str], original: bool) 
         return None
     c = (each or rings)[0][0]
     words = f"{int(most[c])} of {int(seen[c])} images of {classes[c]} are answered as {classes[answered[c]]}"
-    return Doubt(f"and {words} ({len(wrong)} classes are answered as one another)")
+    return Doubt(f"{words} ({len(wrong)} classes are answered as one another)")
 
 
 def _rings(answered: list[int]) -> list[list[int]]:
