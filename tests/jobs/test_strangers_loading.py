@@ -75,6 +75,17 @@ def test_the_original_in_a_wrapper_is_no_reference(unlearn, here):
         assert "wrapped.safetensors is no reference: it is what out.safetensors was made from" in done.err
 
 
+def test_the_original_out_of_its_wrapper_is_no_reference(unlearn, here):
+    save_file({f"module.{key}": tensor for key, tensor in load_file("model.safetensors").items()}, "wrapped.safetensors")
+    assert forget(unlearn, "--class", "3", data="digits", name="wrapped.safetensors").code == 0
+    (here / "wrapped.safetensors").unlink()
+    done = unlearn("evaluate", "out.safetensors", "--reference", plain(here), *PLAIN)
+    assert done.code == 2
+    assert "plain.safetensors is no reference: it is what out.safetensors was made from" in done.err
+    save_file(load_file("without-3.safetensors"), "theirs.safetensors")
+    assert unlearn("evaluate", "out.safetensors", "--reference", "theirs.safetensors", *PLAIN).code == 0
+
+
 def test_a_reference_in_two_types_counts_once(unlearn, here):
     assert unlearn("forget", "model.safetensors", "-m", "mask", "--class", "3", "-o", "out.safetensors").code == 0
     save_file({key: tensor.double() for key, tensor in load_file("without-3.safetensors").items()}, "wide.safetensors")

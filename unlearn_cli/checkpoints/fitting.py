@@ -20,6 +20,9 @@ Tensors = dict[str, Tensor]
 WRAPPERS = ("_orig_mod", "module")
 """What `torch.compile` and data-parallel wrappers call the network, or the part of one, that is in them."""
 
+USUAL_PREFIXES = ("module.", "_orig_mod.", "model.", "_orig_mod.module.", "module._orig_mod.")
+"""What stands before every name most often; any other is taken off as well."""
+
 
 def fit(tensors: Tensors, model: nn.Module, what: str, hint: str) -> tuple[Tensors, str]:
     """The tensors as MODEL's state dict names them, and the prefix that was taken off (mostly none).

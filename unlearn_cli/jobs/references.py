@@ -1,11 +1,11 @@
 """What may stand as a reference: a model that never saw the forget set, is none of those it is held against, and counts once."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from torch import Tensor
 
 from unlearn_cli.checkpoints import store
-from unlearn_cli.checkpoints.fitting import weights_digest
+from unlearn_cli.checkpoints.fitting import USUAL_PREFIXES, weights_digest
 from unlearn_cli.data.splits import Request
 from unlearn_cli.errors import UnlearnError
 from unlearn_cli.jobs import requests
@@ -31,8 +31,7 @@ def distinct(models: Sequence[Loaded], against: Sequence[Loaded], forget: Tensor
     found: dict[str, Loaded] = {}
     for model in models:
         digest = weights_digest(model.checkpoint.tensors)  # a wrapper's prefix or another type makes no other model
-        files = (model.checkpoint.digest, store.digest(model.checkpoint.tensors))
-        if known := next((sources[file] for file in files if file in sources), None) or others.get(digest):
+        if known := next((sources[file] for file in _files(model) if file in sources), None) or others.get(digest):
             raise UnlearnError(f"{model.name} is no {what}: it is {known}.", f"leave it out of --{what}.")
         if forget is not None and (seen := training_on(model, forget)):
             raise UnlearnError(f"{model.name} is no {what}: it was trained on {seen}, says its record.",
@@ -42,6 +41,13 @@ def distinct(models: Sequence[Loaded], against: Sequence[Loaded], forget: Tensor
         else:
             found[digest] = model
     return list(found.values())
+
+
+def _files(model: Loaded) -> Iterator[str]:
+    """Digests of the files that would hold this model: its own and, where it has no past, what wrappers would have saved."""
+    yield model.checkpoint.digest
+    for prefix in () if model.record.lineage else ("", *USUAL_PREFIXES):
+        yield store.digest({prefix + name: tensor for name, tensor in model.checkpoint.tensors.items()})
 
 
 def training_on(model: Loaded, forget: Tensor) -> str:
