@@ -9,6 +9,7 @@ import torch
 
 from unlearn_cli.checkpoints.record import Record, folder_from
 from unlearn_cli.data.folder import Folder, open_folder
+from unlearn_cli.data.names import normal
 from unlearn_cli.engine.progress import Silent
 from unlearn_cli.engine.ranks import Ranks
 from unlearn_cli.engine.run import Options
@@ -55,7 +56,7 @@ def folder_of(record: Record, path: Path | None, given: str | None, test_fractio
 
 def folder_beside(record: Record, name: str, folder: Folder, other: Record, other_name: str, options: Options) -> Folder:
     """Another checkpoint's folder, at this one's own input size."""
-    if record.classes != list(folder.classes):
+    if [normal(c) for c in record.classes] != [normal(c) for c in folder.classes]:
         raise UnlearnError(
             f"{name} has other classes than {other_name}, or in another order.", "compare models of the same classes."
         )
@@ -78,8 +79,12 @@ def changed(record: Record, name: str, folder: Folder) -> list[str]:
 
 
 def in_head_order(folder: Folder, record: Record, name: str) -> Folder:
-    """The folder with its labels numbered as the head's outputs are."""
-    if sorted(folder.classes) != sorted(record.classes):
+    """The folder with its labels numbered as the head's outputs are; letters may be composed in another way."""
+    place = {c: i for i, c in enumerate(record.classes)}
+    if sorted(folder.classes) != sorted(record.classes) and len({normal(c) for c in place}) == len(place):
+        place = {normal(c): i for c, i in place.items()}
+    own = [c if c in place else normal(c) for c in folder.classes]
+    if sorted(own) != sorted(place):
         missing = sorted(set(record.classes) - set(folder.classes))
         more = sorted(set(folder.classes) - set(record.classes))
         what = "; ".join(
@@ -92,7 +97,12 @@ def in_head_order(folder: Folder, record: Record, name: str) -> Folder:
             f"({len(folder.classes)}): {what}.",
             "pass the --data folder that the model was trained on.",
         )
-    if list(folder.classes) == record.classes:
+    return numbered(folder, record.classes, [place[c] for c in own])
+
+
+def numbered(folder: Folder, classes: list[str], places: list[int]) -> Folder:
+    """The folder with CLASSES for its own, the n-th of which has its place there at places[n]."""
+    if list(folder.classes) == classes:
         return folder
-    order = torch.tensor([record.classes.index(c) for c in folder.classes])
-    return replace(folder, classes=record.classes, images=replace(folder.images, labels=order[folder.images.labels]))
+    order = torch.tensor(places)
+    return replace(folder, classes=classes, images=replace(folder.images, labels=order[folder.images.labels]))

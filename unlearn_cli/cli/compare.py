@@ -48,6 +48,7 @@ def compare(
     mean: o.Mean = None,
     std: o.Std = None,
     head: o.Head = None,
+    class_names: o.ClassNames = None,
     test_fraction: o.TestFraction = 0.2,
     device: o.Device = "auto",
     precision: o.Precision = "auto",
@@ -89,7 +90,7 @@ def compare(
             all_metrics=all_metrics,
             request=run.request(classes, instances),
             settings=from_text(settings or []),
-            plain=run.plain(arch, data, size, mean, std, head, test_fraction),
+            plain=run.plain(arch, data, size, mean, std, head, test_fraction, class_names),
             options=options,
         )
     run.finish(report, json, format)

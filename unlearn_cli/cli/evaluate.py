@@ -56,6 +56,7 @@ def evaluate(
     mean: o.Mean = None,
     std: o.Std = None,
     head: o.Head = None,
+    class_names: o.ClassNames = None,
     test_fraction: o.TestFraction = 0.2,
     device: o.Device = "auto",
     precision: o.Precision = "auto",
@@ -96,7 +97,7 @@ def evaluate(
             blocks=blocks,
             record=record,
             request=run.request(classes, instances),
-            plain=run.plain(arch, data, size, mean, std, head, test_fraction),
+            plain=run.plain(arch, data, size, mean, std, head, test_fraction, class_names),
             options=options,
         )
     if junit is not None and run.first():

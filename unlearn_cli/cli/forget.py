@@ -38,6 +38,7 @@ def forget(
     mean: o.Mean = None,
     std: o.Std = None,
     head: o.Head = None,
+    class_names: o.ClassNames = None,
     test_fraction: o.TestFraction = 0.2,
     device: o.Device = "auto",
     precision: o.Precision = "auto",
@@ -64,7 +65,7 @@ def forget(
             settings=from_text(settings or []),
             log=log,
             selection_fraction=selection_fraction,
-            plain=run.plain(arch, data, size, mean, std, head, test_fraction),
+            plain=run.plain(arch, data, size, mean, std, head, test_fraction, class_names),
             options=options,
         )
     run.finish(report, json)

@@ -43,6 +43,11 @@ Head = Annotated[
     str | None,
     option("--head", help="Name of the classification layer, if not the last linear one.", panel=MODEL, metavar="LAYER"),
 ]
+ClassNames = Annotated[
+    str | None,
+    option("--class-names", help="Class folders in the order of a plain state dict's outputs: a file, a name per line, or a,b,c.",
+           panel=MODEL, metavar="NAMES"),
+]  # fmt: skip
 TestFraction = Annotated[
     float,
     option("--test-fraction", help="Share of test images where the folder has no train and test.", panel=MODEL, show_default=True),

@@ -27,6 +27,7 @@ def relearn(
     mean: o.Mean = None,
     std: o.Std = None,
     head: o.Head = None,
+    class_names: o.ClassNames = None,
     test_fraction: o.TestFraction = 0.2,
     device: o.Device = "auto",
     precision: o.Precision = "auto",
@@ -52,7 +53,7 @@ def relearn(
             attack=attack,
             request=run.request(classes, instances),
             settings=from_text(settings or []),
-            plain=run.plain(arch, data, size, mean, std, head, test_fraction),
+            plain=run.plain(arch, data, size, mean, std, head, test_fraction, class_names),
             options=options,
         )
     run.finish(report, json, format)

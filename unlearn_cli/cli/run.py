@@ -71,10 +71,29 @@ def matching(pattern: str) -> list[str]:
     return found
 
 
-def plain(arch, data, size, mean, std, head, test_fraction):
+def plain(arch, data, size, mean, std, head, test_fraction, class_names):
     from unlearn_cli.jobs import Plain
 
-    return Plain(arch, data, size, numbers("--mean", mean), numbers("--std", std), head, test_fraction)
+    return Plain(arch, data, size, numbers("--mean", mean), numbers("--std", std), head, test_fraction, names(class_names))
+
+
+def names(text: str | None) -> tuple[str, ...] | None:
+    """Class names, one per line of the file that TEXT names, or written out with commas."""
+    if text is None:
+        return None
+    if os.path.isfile(text):
+        try:
+            with open(text, encoding="utf-8-sig") as file:
+                found = [line for line in file.read().split("\n") if line.strip()]
+        except (OSError, UnicodeDecodeError):
+            raise UnlearnError(f"--class-names {text} cannot be read as text.", "write a class name per line, in UTF-8.") from None
+    elif "," in text:
+        found = [part.strip() for part in text.split(",")]
+    else:
+        raise UnlearnError(f"--class-names {text}: no such file, and no list of names.", "write the names as a,b,c.")
+    if not all(found) or not found:
+        raise UnlearnError(f"--class-names {text} has an empty name.", "name every class folder once.")
+    return tuple(found)
 
 
 def numbers(name: str, text: str | None) -> list[float] | None:

@@ -59,7 +59,7 @@ def compare(
     if sort:
         requirements.metric_called(sort)
     tried = trials.trials(run_methods, settings or {})
-    first, loaded, roles = _open(checkpoints, references, bool(verify), plain, options)
+    first, loaded, roles = _open(checkpoints, references, bool(verify), plain, options, original=bool(tried))
     aside = max(selection_of(model.record) for model in loaded)
     asked = _case(loaded, roles, request, lists, aside)
     case = asked.case
@@ -106,13 +106,16 @@ def compare(
         | ({"sorted_by": comparison.in_words(column)} if column and not unsorted else {}),
         columns=comparison.columns(names, rows, case.kind, sort, all_metrics),
         rows=ranking.best_first(column, rows) if column else rows,
-        notes=[*asked.notes, *(note for model in loaded for note in model.notes)] + _remarks(asked, roles, kept, len(tried) * seeds, unsorted),
-    )
+        notes=[*asked.notes, *(note for model in loaded for note in model.notes),
+               *_remarks(asked, roles, kept, len(tried) * seeds, unsorted)],
+    )  # fmt: skip
 
 
-def _open(checkpoints, references, judges: bool, plain: Plain, options: Options) -> tuple[Loaded, list[Loaded], list[str]]:
+def _open(
+    checkpoints, references, judges: bool, plain: Plain, options: Options, original: bool
+) -> tuple[Loaded, list[Loaded], list[str]]:
     """The first checkpoint, and all of them with their roles; for a judgement also the original that lies beside."""
-    first = load(checkpoints[0], plain, options)
+    first = load(checkpoints[0], plain, options, original=original)
     loaded = [first, *(load(name, plain, options, first) for name in checkpoints[1:])]
     roles = [_role(model) for model in loaded]
     if judges and "original" not in roles:
