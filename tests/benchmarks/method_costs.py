@@ -19,13 +19,13 @@ from collections.abc import Callable
 import torch
 from torch.nn.functional import cross_entropy
 
-from tests.splitting import split
 from unlearn_cli import methods
 from unlearn_cli.cases.loading import Loaded, Plain, load
-from unlearn_cli.cases.requests import read_list, resolve
 from unlearn_cli.cases.unlearning import unlearn
 from unlearn_cli.data.augment import normalise
-from unlearn_cli.data.requests import Request
+from unlearn_cli.data.lists import read_list
+from unlearn_cli.data.requests import Request, resolve
+from unlearn_cli.data.splits import split
 from unlearn_cli.engine.memory import keep_freed_memory
 from unlearn_cli.engine.run import Options
 from unlearn_cli.ops.freezing import freeze_but, last_layers
@@ -93,7 +93,7 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     keep_freed_memory()
     loaded = load(args.checkpoint, Plain(), Options())
-    request, _ = resolve(Request(tuple(args.cls), read_list(args.instances) if args.instances else ()), loaded.folder)
+    request = resolve(Request(tuple(args.cls), listed=read_list(args.instances) if args.instances else None), loaded.folder)
     found = {}
     for name, (settings, passes) in COSTS.items():
         method = methods.get(name.split(",")[0])

@@ -1,9 +1,11 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
 from tests.splitting import split
 from unlearn_cli.data.folder import open_folder
-from unlearn_cli.data.requests import Request, resolve_classes, resolve_instances
+from unlearn_cli.data.requests import Request, resolve, resolve_classes
 from unlearn_cli.data.splits import ALL
 from unlearn_cli.errors import UnlearnError
 
@@ -70,10 +72,17 @@ def test_an_unknown_class_gets_a_question_and_the_list():
 
 
 def test_unknown_and_test_instances_are_named_and_counted(opened):
-    error = refused(resolve_instances, ["train/cat/0.png", "train/x.png", "y.png"], opened)
-    assert error.problem.startswith("train/x.png") and "1 more" in error.problem
-    error = refused(resolve_instances, ["test/cat/0.png"], opened)
-    assert error.problem.startswith("test/cat/0.png is a test image")
+    error = refused(resolve, Request((), ("train/cat/0.png", "train/x.png", "y.png")), opened)
+    assert "train/x.png" in error.problem and "y.png" in error.problem
+    assert "every one of the 1 listed images is a test image" in refused(resolve, Request((), ("test/cat/0.png",)), opened).problem
+
+
+def test_test_images_in_a_list_are_set_apart_and_counted_or_refused(opened):
+    both = Request((), ("train/cat/0.png", "test/cat/0.png"))
+    target = resolve(both, opened)
+    assert target.paths == ("train/cat/0.png",) and target.counts["test_images"] == 1
+    assert any("test/cat/0.png" in line for line in target.said)
+    assert "test/cat/0.png is a test image" in refused(resolve, replace(both, strict=True), opened).problem
 
 
 def test_requests_for_nothing_everything_or_both_kinds_are_refused(opened):

@@ -91,7 +91,7 @@ def open_case(
     folder, lineage = loaded.folder, loaded.record.lineage
     carved = selection_of(loaded.record) if carved is None else carved
     known = requests.known(lineage, folder, loaded.name, [*lists, given])
-    remembered = requests.asked(lineage, [requests.paths_of(given, folder)])
+    remembered = requests.asked(lineage, requests.paths_of([given], folder))
     notes = requests.gone(remembered, folder)
     if given and not requests.fills_in(given, lineage, folder):
         chosen = [resolve(given, folder)]

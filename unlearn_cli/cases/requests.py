@@ -2,10 +2,8 @@
 
 import hashlib
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -15,19 +13,6 @@ from unlearn_cli.data.folder import Folder
 from unlearn_cli.data.requests import Request, Target, resolve
 from unlearn_cli.errors import UnlearnError
 from unlearn_cli.tasks.classes import Classes
-
-
-def read_list(name: str) -> tuple[str, ...]:
-    """Image paths from a text file, one per line; `-` is standard input. Blank lines and # comments are skipped."""
-    try:
-        text = sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not a text file"
-        raise UnlearnError(f"{name}: {reason.lower()}.", "give a text file with one image path per line.") from None
-    paths = tuple(line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#"))
-    if not paths:
-        raise UnlearnError(f"{name} lists no images.", "write one image path per line, relative to the data folder.")
-    return paths
 
 
 def recorded(target: Target) -> RequestRecord:
@@ -90,7 +75,7 @@ def known(lineage: Sequence[Step], folder: Folder, name: str, lists: Sequence[Re
     Raises:
         UnlearnError: the paths of a list are not known.
     """
-    return [target_of(one, folder, name) for one in asked(lineage, [paths_of(one, folder) for one in lists if one.instances])]
+    return [target_of(one, folder, name) for one in asked(lineage, paths_of(lists, folder))]
 
 
 def after(
@@ -104,7 +89,7 @@ def after(
     Raises:
         UnlearnError: the paths of an earlier list are needed and not known.
     """
-    found = asked(lineage, [paths_of(one, folder) for one in lists])
+    found = asked(lineage, paths_of(lists, folder))
     if {"retain", "train"}.isdisjoint(reads):
         found = [one for one in found if one.classes or one.instances is not None]
     return apart(target, meant_by([target_of(one, folder, name) for one in found], folder), folder)
@@ -138,17 +123,27 @@ def fills_in(given: Request, lineage: Sequence[Step], folder: Folder) -> bool:
         UnlearnError: the lineage forgot lists, and this is none of them.
     """
     listed = [one for one in asked(lineage) if one.instances_digest]
-    if not given.instances or not listed:
+    if not given.names_images or not listed:
         return False
-    mine = digest_of(sorted(set(paths_of(given, folder))))
-    if all(one.instances_digest != mine for one in listed):
+    mine = {digest_of(sorted(set(paths))) for paths in paths_of([given], folder)}
+    if all(one.instances_digest not in mine for one in listed):
         raise UnlearnError("the list of images is not the one that this checkpoint forgot.", "pass the same --instances file.")
-    return any(one.instances_digest == mine and one.instances is None for one in listed)
+    return any(one.instances_digest in mine and one.instances is None for one in listed)
 
 
-def paths_of(request: Request, folder: Folder) -> list[str]:
-    """A list's paths relative to the data root, of images that may be there or not."""
-    return [path.replace(os.sep, "/").removeprefix("./") for path in request.instances]
+def paths_of(lists: Sequence[Request], folder: Folder) -> list[list[str]]:
+    """For each list, the paths that it may have meant; images that were erased since are taken as they are written."""
+    found = []
+    for one in lists:
+        if not one.names_images:
+            continue
+        try:
+            found.append(list(resolve(one, folder).paths))
+        except UnlearnError:
+            written = [os.path.normpath(text.strip().replace("\\", "/")) for _, text in one.entries.entries]
+            tested = {path for path, test in zip(folder.images.paths, folder.images.test.tolist(), strict=True) if test}
+            found += [written, [path for path in written if path not in tested]]
+    return found
 
 
 def gone(found: Sequence[RequestRecord], folder: Folder) -> list[str]:

@@ -48,14 +48,36 @@ def first() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def request(classes: list[str] | None, instances: str | None):
+def request(classes: list[str] | None, instances: str | None = None, images: list[str] | None = None, column: str | None = None,
+            strict: bool = False, with_duplicates: bool = False):  # fmt: skip
     """What is to be forgotten, as typed."""
-    from unlearn_cli.cases.requests import read_list
+    from unlearn_cli.data.lists import read_list
     from unlearn_cli.jobs import Request
 
-    if classes and instances:
-        raise UnlearnError("classes and a list of images exclude each other.", "ask for one, then for the other.")
-    return Request(tuple(classes or ()), read_list(instances) if instances else ())
+    given = [name for name, value in (("--class", classes), ("--instances", instances), ("--images", images)) if value]
+    if len(given) > 1:
+        raise UnlearnError(f"{' and '.join(given)} exclude each other.", "ask for one, then for the other.")
+    lone = [name for name, value in (("--strict", strict), ("--with-duplicates", with_duplicates)) if value]
+    if lone and not (instances or images):
+        raise UnlearnError(f"{lone[0]} goes with listed images, and none are listed.", "add --instances FILE, or leave it out.")
+    listed = read_list(instances, column) if instances else None
+    return Request(tuple(classes or ()), tuple(images or ()), listed, strict, with_duplicates)
+
+
+def left_out(classes: list[str] | None, instances: str | None, column: str | None):
+    """What a training leaves out, which may be classes and images at once."""
+    from unlearn_cli.data.lists import read_list
+    from unlearn_cli.jobs import Request
+
+    return Request(tuple(classes or ()), listed=read_list(instances, column) if instances else None)
+
+
+def lists(names: list[str] | None, column: str | None = None) -> list:
+    """Lists that earlier steps forgot."""
+    from unlearn_cli.data.lists import read_list
+    from unlearn_cli.jobs import Request
+
+    return [Request(listed=read_list(name, column)) for name in names or ()]
 
 
 def files(names: list[str] | None) -> list[str]:
