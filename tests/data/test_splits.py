@@ -57,7 +57,7 @@ def test_subset_keeps_the_masked_images(opened):
 
 
 def test_an_exact_class_name_wins_over_an_index():
-    assert resolve_classes(["1", "0", "a", "1", 2], ["3", "1", "a"]) == (1, 0, 2)
+    assert resolve_classes(["b", "0", "a", "b", 2], ["c", "b", "a"]) == (1, 0, 2)
 
 
 def test_an_unknown_class_gets_a_question_and_the_list():

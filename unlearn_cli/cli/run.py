@@ -8,6 +8,14 @@ from glob import glob, has_magic
 from unlearn_cli.errors import UnlearnError
 
 
+class Verdict(Exception):
+    """A command leaves with the exit code of its report. No library raises this, so that a 1 can only be a limit not met."""
+
+    def __init__(self, code: int):
+        super().__init__(f"exit code {code}")
+        self.code = code
+
+
 @contextmanager
 def options(device: str, precision: str, seed: int, force: bool, cache_limit: str, quiet: bool):
     """The engine's options for the length of a job, with progress on stderr."""
@@ -27,9 +35,11 @@ def options(device: str, precision: str, seed: int, force: bool, cache_limit: st
 
 
 def finish(report, json: bool, format: str | None = None) -> None:
-    """Show the report and leave with its exit code; only the first of several processes speaks."""
-    import typer
+    """Show the report and leave with its exit code; only the first of several processes speaks.
 
+    Raises:
+        Verdict: the report's exit code is not 0.
+    """
     if first():
         if json or format not in (None, "table"):
             from unlearn_cli.cli.formats import write
@@ -40,12 +50,14 @@ def finish(report, json: bool, format: str | None = None) -> None:
 
             render(report)
     if report.exit_code:
-        raise typer.Exit(report.exit_code)
+        raise Verdict(report.exit_code)
 
 
 def first() -> bool:
     """Whether this is the first of the processes that torchrun started, or the only one."""
-    return os.environ.get("RANK", "0") == "0"
+    from unlearn_cli.engine.launch import launched
+
+    return launched().first
 
 
 def request(classes: list[str] | None, instances: str | None):
@@ -53,9 +65,9 @@ def request(classes: list[str] | None, instances: str | None):
     from unlearn_cli.jobs import Request
     from unlearn_cli.jobs.requests import read_list
 
-    if classes and instances:
+    if classes and instances is not None:
         raise UnlearnError("classes and a list of images exclude each other.", "ask for one, then for the other.")
-    return Request(tuple(classes or ()), read_list(instances) if instances else ())
+    return Request(tuple(classes or ()), () if instances is None else read_list(instances))
 
 
 def files(names: list[str] | None) -> list[str]:
