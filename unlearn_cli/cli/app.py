@@ -42,7 +42,7 @@ class Command(TyperCommand):
 
 def spelt(param) -> str:
     """An option by its long name, an argument by what the help calls it."""
-    return max(param.opts, key=len) if param.param_type_name == "option" else param.human_readable_name
+    return max(param.opts, key=len) if param.param_type_name == "option" else param.metavar or param.name
 
 
 for command in (train, forget, evaluate, relearn, compare, verify_record, methods, inspect):
@@ -94,7 +94,9 @@ def answer(arguments: list[str]) -> int:
         code = app(arguments, prog_name="unlearn", standalone_mode=False) or 0
         if code == INTERRUPTED:  # Typer has caught the KeyboardInterrupt by itself
             console.error("interrupted.", "no unfinished output was written.")
-        return code if code in (0, INTERRUPTED) else 2  # a library's 1 is no verdict
+        if code not in (0, INTERRUPTED):
+            raise SystemExit(code)  # a library's 1 is no verdict
+        return code
     except Verdict as verdict:
         return verdict.code
     except UnlearnError as error:
@@ -112,7 +114,7 @@ def answer(arguments: list[str]) -> int:
     except SystemExit as left:
         if not left.code:
             return 0
-        console.error(f"stopped before there was an answer (exit code {left.code}).", "try it again.")
+        console.error(f"stopped before there was an answer ({left.code}).", "a library gave up; what it said stands above.")
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
         console.error(f"{place}{(error.strerror or str(error)).lower()}.", "check the path, its permissions and the free space.")

@@ -96,7 +96,7 @@ def settled(code: int, out: Outlet, err: Outlet) -> int:
     """The exit code, once everything is out: 2 in place of 0 where a result could not be delivered."""
     out.flush()
     if out.lost:
-        console.error(f"standard output could not be written: {out.lost}.", "the result was not shown in full; free some space.")
+        console.error(f"standard output could not be written: {out.lost}.", "send it elsewhere; files that were written are whole.")
         code = code or 2
     err.flush()
     return code
