@@ -126,7 +126,10 @@ def arch_and_settings(text: str) -> tuple[str, dict[str, Any]]:
         key, equals, value = pair.partition("=")
         if not equals:
             raise UnlearnError(f"'{pair}' in --arch is no setting.", "write it as resnet18,width=16.")
-        settings[key.strip()] = value.strip()
+        key = key.strip()
+        if key in settings:
+            raise UnlearnError(f"--arch {text} gives {key} twice.", "give it once.")
+        settings[key] = value.strip()
     return name.strip(), settings
 
 

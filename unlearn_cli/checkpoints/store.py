@@ -145,8 +145,11 @@ def write(name: str, tensors: dict[str, Tensor], record: Record, *, force: bool 
     tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
     metadata = {"format": "pt", KEY: record.to_json()}
     if name == PIPE:
-        sys.stdout.buffer.write(save(tensors, metadata))
-        sys.stdout.buffer.flush()
+        try:
+            sys.stdout.buffer.write(save(tensors, metadata))
+            sys.stdout.buffer.flush()
+        except OSError as error:
+            raise UnlearnError(f"standard output could not be written: {_reason(error)}.", "name a file with --output.") from None
         return name
 
     def fill(temporary: Path) -> None:

@@ -1,7 +1,6 @@
 """A Report for programs and CI jobs: JSON, CSV, Markdown for a job summary, JUnit XML. Tables for people are `render`'s."""
 
 import csv
-import json
 import re
 from collections.abc import Callable, Sequence
 from io import StringIO
@@ -23,16 +22,14 @@ JUNIT = {"fail": ("failure", "limit not met"), "not measurable": ("error", "not 
 
 
 def write(report: Report, shape: str) -> int:
-    """Put a report on standard output as "markdown", "csv" or "json", and return its exit code."""
+    """Put a report on standard output as "markdown", "csv" or "json", and return its exit code.
+
+    `metrics/report.schema.json` describes the JSON.
+    """
     out = streams.err if report.written == "-" else streams.out     # a checkpoint that went to stdout has it for itself
-    # Not through rich, which folds long lines. A path that is not UTF-8 has its odd bytes escaped, which JSON reads back.
-    out.file.write(TEXT[shape](report).encode(errors="backslashreplace").decode())
+    text = streams.as_json(report.as_dict(), out.file) if shape == "json" else TEXT[shape](report)
+    out.file.write(streams.spelled(text, out.file))     # not through rich, which folds long lines
     return report.exit_code
-
-
-def as_json(report: Report) -> str:
-    """One document; `metrics/report.schema.json` describes it."""
-    return json.dumps(report.as_dict(), ensure_ascii=False, allow_nan=False, indent=2) + "\n"
 
 
 def as_csv(report: Report) -> str:
@@ -186,4 +183,4 @@ def valid(text: str) -> str:
     return one_line(text, len(text))
 
 
-TEXT: dict[str, Callable[[Report], str]] = {"json": as_json, "csv": as_csv, "markdown": as_markdown}
+TEXT: dict[str, Callable[[Report], str]] = {"csv": as_csv, "markdown": as_markdown}

@@ -26,7 +26,7 @@ def render(report: Report) -> int:
     if report.written in (None, "-") or out.is_terminal:
         show(report, out)
     else:
-        out.file.writelines(f"{path}\n" for path in paths(report))
+        out.file.writelines(streams.spelled(f"{path}\n", out.file) for path in paths(report))
         if not streams.is_quiet():
             show(report, streams.err)
     return report.exit_code

@@ -8,6 +8,14 @@ from glob import glob, has_magic
 from unlearn_cli.errors import UnlearnError
 
 
+class Verdict(Exception):
+    """A command leaves with the exit code of its report. No library raises this, so that a 1 can only be a limit not met."""
+
+    def __init__(self, code: int):
+        super().__init__(f"exit code {code}")
+        self.code = code
+
+
 @contextmanager
 def options(device: str, precision: str, seed: int, force: bool, cache_limit: str, quiet: bool):
     """The engine's options for the length of a job, with progress on stderr."""
@@ -27,9 +35,11 @@ def options(device: str, precision: str, seed: int, force: bool, cache_limit: st
 
 
 def finish(report, json: bool, format: str | None = None) -> None:
-    """Show the report and leave with its exit code; only the first of several processes speaks."""
-    import typer
+    """Show the report and leave with its exit code; only the first of several processes speaks.
 
+    Raises:
+        Verdict: the report's exit code is not 0.
+    """
     if first():
         if json or format not in (None, "table"):
             from unlearn_cli.cli.formats import write
@@ -40,12 +50,14 @@ def finish(report, json: bool, format: str | None = None) -> None:
 
             render(report)
     if report.exit_code:
-        raise typer.Exit(report.exit_code)
+        raise Verdict(report.exit_code)
 
 
 def first() -> bool:
     """Whether this is the first of the processes that torchrun started, or the only one."""
-    return os.environ.get("RANK", "0") == "0"
+    from unlearn_cli.engine.launch import launched
+
+    return launched().first
 
 
 def request(classes: list[str] | None, instances: str | None = None, images: list[str] | None = None, column: str | None = None,
@@ -54,13 +66,13 @@ def request(classes: list[str] | None, instances: str | None = None, images: lis
     from unlearn_cli.data.lists import read_list
     from unlearn_cli.jobs import Request
 
-    given = [name for name, value in (("--class", classes), ("--instances", instances), ("--images", images)) if value]
+    given = [name for name, value in (("--class", classes), ("--instances", instances), ("--images", images)) if value not in (None, [])]
     if len(given) > 1:
         raise UnlearnError(f"{' and '.join(given)} exclude each other.", "ask for one, then for the other.")
     lone = [name for name, value in (("--strict", strict), ("--with-duplicates", with_duplicates)) if value]
     if lone and not (instances or images):
         raise UnlearnError(f"{lone[0]} goes with listed images, and none are listed.", "add --instances FILE, or leave it out.")
-    listed = read_list(instances, column) if instances else None
+    listed = None if instances is None else read_list(instances, column)
     return Request(tuple(classes or ()), tuple(images or ()), listed, strict, with_duplicates)
 
 
@@ -69,7 +81,7 @@ def left_out(classes: list[str] | None, instances: str | None, column: str | Non
     from unlearn_cli.data.lists import read_list
     from unlearn_cli.jobs import Request
 
-    return Request(tuple(classes or ()), listed=read_list(instances, column) if instances else None)
+    return Request(tuple(classes or ()), listed=None if instances is None else read_list(instances, column))
 
 
 def lists(names: list[str] | None, column: str | None = None) -> list:

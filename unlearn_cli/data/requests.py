@@ -1,6 +1,7 @@
 """A request: what was asked, and what that is on a folder, found once and handed down as positions."""
 
 import hashlib
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -15,6 +16,8 @@ from unlearn_cli.data.matching import match, set_apart
 from unlearn_cli.errors import UnlearnError, did_you_mean
 from unlearn_cli.kinds import Kind, Scope, scope_of
 from unlearn_cli.tasks.classes import Classes
+
+NUMBER = re.compile(r"[-+]?[0-9]+([.,][0-9]+)*")
 
 
 @dataclass(frozen=True)
@@ -135,17 +138,37 @@ def _images(request: Request, folder: Folder) -> Target:
 
 
 def resolve_classes(names: Iterable[str | int], classes: list[str]) -> tuple[int, ...]:
-    """Indices of classes given by name or index, each once; an exact name wins over an index."""
+    """Indices of classes given by name or index, each once; an exact name wins over an index.
+
+    A number is an index only where it cannot be meant as a name: not `3` where folders are called 01 to 10, or class_3.
+
+    Raises:
+        UnlearnError: there is no such class, or a number could be either.
+    """
     found = []
     for name in map(str, names):
         if name in classes:
             found.append(classes.index(name))
-        elif name.isdecimal() and int(name) < len(classes):
+        elif is_index(name) and int(name) < len(classes):
+            alike = [other for other in classes if int(name) in numbers_in(other)]
+            if any(map(NUMBER.fullmatch, classes)) or alike not in ([], [classes[int(name)]]):
+                hint = f"did you mean '{alike[0]}'?" if len(alike) == 1 else f"the classes are {_listed(classes)}."
+                raise UnlearnError(f"no class called '{name}', and a number is no index among names with numbers.", hint)
             found.append(int(name))
         else:
             hint = f"{did_you_mean(name, classes)} the classes are {_listed(classes)}.".strip()
             raise UnlearnError(f"no class called '{name}'.", hint)
     return tuple(dict.fromkeys(found))
+
+
+def is_index(name: str) -> bool:
+    """Whether it is a number as an index is written: 0, 12, but not 03."""
+    return name.isascii() and name.isdecimal() and str(int(name)) == name
+
+
+def numbers_in(name: str) -> list[int]:
+    """The runs of digits in a name: `class_03` has 3."""
+    return [int(digits) for digits in re.findall(r"[0-9]+", name)]
 
 
 def _listed(classes: list[str]) -> str:

@@ -27,6 +27,7 @@ from unlearn_cli.checkpoints.deletion import (
 from unlearn_cli.checkpoints.record import RequestRecord
 from unlearn_cli.data.cache import read_index
 from unlearn_cli.data.folder import Folder, fingerprint_of
+from unlearn_cli.engine.launch import launched
 from unlearn_cli.engine.run import Options
 from unlearn_cli.errors import UnlearnError
 from unlearn_cli.metrics.report import Report, Row, finite, measures_as_dict
@@ -71,7 +72,7 @@ def write(
         verdict=report.verdict,
         exit_code=report.exit_code,
     )
-    if os.environ.get("RANK", "0") == "0":
+    if launched().first:
         text = document.model_copy(update={"digest": document.of_itself()}).to_json()
         store.replace_whole(name, lambda temporary: temporary.write_bytes(text))
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from decimal import Decimal
-from math import isfinite
+from math import inf, isfinite
 
 from unlearn_cli.errors import UnlearnError, did_you_mean
 from unlearn_cli.kinds import Kind
@@ -57,14 +57,34 @@ class Requirement:
     level: str = ""
     banded: bool = False
 
+    def always(self, target: Decimal) -> bool:
+        """Whether no value that the metric can have would miss the limit, so that keeping it shows nothing."""
+        most = Decimal(known()[self.metric].most)
+        over, under = target + self.tolerance >= most, target - self.tolerance <= 0
+        return {"<": target > most, "<=": over, ">": target < 0, ">=": under, "=": over and under}[self.operator]
+
+    def never(self, target: Decimal) -> bool:
+        """Whether no value that the metric can have would keep the limit."""
+        most = Decimal(known()[self.metric].most)
+        outside = target + self.tolerance < 0 or target - self.tolerance > most
+        return {"<": target <= 0, "<=": target < 0, ">": target >= most, ">=": target > most, "=": outside}[self.operator]
+
 
 def parse(texts: Iterable[str]) -> list[Requirement]:
     """Understand limits before anything is measured.
 
     Raises:
-        UnlearnError: a limit is malformed, names no metric, or can only be a slip (per cent for a fraction).
+        UnlearnError: a limit is malformed, names no metric, can only be a slip (per cent for a fraction), holds for any value
+            or for none, or says again what another one says.
     """
-    return [parse_one(text) for text in texts]
+    found = [parse_one(text) for text in texts]
+    first: dict[tuple, Requirement] = {}
+    for limit in found:
+        bounded = limit.operator[0], limit.base if isinstance(limit.base, str) else ""
+        before = first.setdefault((limit.metric, *bounded), limit)
+        if before is not limit:
+            raise repeated(before, limit)
+    return found
 
 
 def parse_one(text: str) -> Requirement:
@@ -85,7 +105,22 @@ def parse_one(text: str) -> Requirement:
     shift = Decimal(0) if two_sided else (-offset if sign == "-" else offset)
     exact_reference = base == "reference" and operator == "=" and not sign
     tolerance = offset if two_sided else Decimal(0)
-    return Requirement(text.strip(), name, operator, base, shift, tolerance, banded=exact_reference)
+    limit = Requirement(text.strip(), name, operator, base, shift, tolerance, banded=exact_reference)
+    # A model's value lies somewhere between 0 and the most there is.
+    targets = [shift, Decimal(chosen.most) + shift] if found["model"] else [base]
+    for done, is_so in (("missed", limit.always), ("met", limit.never)):
+        if all(map(is_so, targets)):
+            top = "" if chosen.most == inf else f" and at most {chosen.most:.6g}"
+            problem = f"the limit '{limit.text}' can never be {done}: {name} is at least 0{top}."
+            raise UnlearnError(problem, f"set one that tells models apart, {EXAMPLES}")
+    return limit
+
+
+def repeated(first: Requirement, second: Requirement) -> UnlearnError:
+    """The error for two limits on the same side of the same value, of which one means nothing."""
+    if (first.operator, first.base, first.shift, first.tolerance) == (second.operator, second.base, second.shift, second.tolerance):
+        return UnlearnError(f"the limit '{first.text}' is given twice.", "leave one out, or mend the one that was meant otherwise.")
+    return UnlearnError(f"the limits '{first.text}' and '{second.text}' bound the same thing.", "keep the one that is meant.")
 
 
 def metric_called(name: str) -> Metric:
