@@ -3,7 +3,7 @@
 import hashlib
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,11 +33,12 @@ class Folder:
     classes: list[str]
     fingerprint: str  # of relative paths and contents: a copy has the same
     images: Images
+    notes: tuple[str, ...] = ()  # what lies in the folder and is not read, or is read as it might not be meant
 
 
 def open_folder(
     root: str | os.PathLike, *, size: int | None = None, channels: int | None = None, test_fraction: float = 0.2,
-    cache_limit: int = 4 << 30, progress: Progress | None = None,
+    cache_limit: int = 4 << 30, progress: Progress | None = None, may_lack: Collection[str] = (),
 ) -> Folder:  # fmt: skip
     """Open ROOT/train/<class>/ and ROOT/test/<class>/, or ROOT/<class>/ with about `test_fraction` of it held out.
 
@@ -46,12 +47,13 @@ def open_folder(
         channels: 1 or 3; by default 1 if a sample of the images is grey.
         cache_limit: bytes of pixels to keep; larger data is decoded on demand instead.
         progress: called with (files done, files in all) while files are read.
+        may_lack: names of classes whose images may be gone: they are among the classes, and no image has their label.
 
     Raises:
         UnlearnError: naming the file or folder that is missing, damaged or out of place.
     """
     _check(size, channels, test_fraction)
-    listing = scan(os.fspath(root), test_fraction)
+    listing = scan(os.fspath(root), test_fraction, may_lack)
     top = os.path.abspath(root)
     index = read_index(top)
     names = "\0".join(listing.paths)
@@ -79,12 +81,14 @@ def open_folder(
 
     labels, test = torch.from_numpy(listing.labels), torch.from_numpy(listing.test)
     images = Images(top, listing.paths, labels, test, shape[1], shape[3], pixels)
-    return Folder(Path(root), listing.classes, fingerprint, images)
+    return Folder(Path(root), listing.classes, fingerprint, images, listing.notes)
 
 
-def read_anew(root: str | os.PathLike, test_fraction: float, progress: Progress | None = None) -> tuple[Listing, np.ndarray]:
+def read_anew(
+    root: str | os.PathLike, test_fraction: float, progress: Progress | None = None, may_lack: Collection[str] = ()
+) -> tuple[Listing, np.ndarray]:
     """What lies in the folder, and each file's SHA-256 as (N, 32) uint8, without trusting what the cache knows of it."""
-    listing = scan(os.fspath(root), test_fraction)
+    listing = scan(os.fspath(root), test_fraction, may_lack)
     return listing, _digests(os.path.abspath(root), listing, None, progress)
 
 
