@@ -151,7 +151,8 @@ def main() -> None:
     if not args.folder.exists():
         print(f"making {args.classes * args.images} images ...", file=sys.stderr, flush=True)
         make(args.folder, args.classes, args.images)
-    about = {"classes": args.classes, "images": args.classes * args.images, "python": platform.python_version(), "cores": os.cpu_count()}
+    about = {"classes": args.classes, "images": args.classes * args.images}
+    about |= {"python": platform.python_version(), "cores": os.cpu_count()}
     found = {}
     with tempfile.TemporaryDirectory() as scratch:
         known = phases(args.folder.resolve(), Path(scratch), args.classes)
