@@ -145,6 +145,11 @@ def _alike(filled: dict[str, Inside]) -> bool:
 def _refuse_hollow(root: str, name: str, filled: dict[str, Inside]) -> None:
     below = filled[name].filled
     level = f"the folder {name} holds no images itself, only {listed(below)}"
+    if len(filled) > 1 and role(name):
+        raise UnlearnError(
+            f"the folder {name} holds {listed(below)} and looks like one part of the data, not like a class.",
+            "lay the images out as train/<class>/ and test/<class>/, or move it out of the data folder.",
+        )
     if len(filled) == 1:
         looks = "the parts" if any(map(role, below)) else "the classes"
         raise UnlearnError(f"{level}, which look like {looks}: a level too deep.", f"pass {root}/{name}.")
