@@ -218,7 +218,7 @@ def test_folders_of_folders_are_no_classes(tmp_path, part, second):
     if part:
         classes_in(root / "test", ("animals", "plants"))
     error = refused(root)
-    assert "animals holds no images itself, only 'cat' and 'dog'" in error.problem and "looks like the classes" in error.problem
+    assert "animals holds no images itself, only 'cat' and 'dog'" in error.problem and "look like the classes" in error.problem
     for name in ("cat", "dog"):
         for file in (root / part / "animals" / name).iterdir():
             file.rename(root / part / "animals" / f"{name}-{file.name}")

@@ -73,26 +73,26 @@ def looks_split(folders: list[str], nested: Callable[[str], bool]) -> bool:
     return alone and (len(folders) == 2 or TEST in parts)
 
 
-def refuse_parts(root: str, parts: dict[str, list[str]]) -> None:
+def refuse_parts(root: str, folders: list[str]) -> None:
     """A root that holds parts of a data set, of which 'train' or 'test' is missing or goes by another name."""
-    other_names = {part: parts[part] for part in (TEST, TRAIN) if parts[part] and part not in parts[part]}
-    rename = " and ".join(f"{listed(names)} to '{part}'" for part, names in other_names.items())
+    parts = by_role(folders)
+    misnamed = {part: parts[part] for part in (TEST, TRAIN) if parts[part] and part not in parts[part]}
+    rename = " and ".join(f"{listed(names)} to '{part}'" for part, names in misnamed.items())
     missing = [part for part in (TEST, TRAIN) if not parts[part]]
     if not missing:
-        found = listed([name for names in other_names.values() for name in names])
-        raise UnlearnError(
-            f"{root} holds {found}, not the folders 'train' and 'test'.",
-            f"rename {rename}: the two parts are called just so, in lower case.",
-        )
+        found = listed([name for names in misnamed.values() for name in names])
+        called = f"folder{'s' if len(misnamed) > 1 else ''} called {listed(list(misnamed))}"
+        raise UnlearnError(f"{root} holds {found} but no {called}.", f"rename {rename}, in lower case.")
     needed = missing[-1]  # train, where both are
     there = (parts[TRAIN] or parts[TEST] or parts[VAL])[0]
-    hints = [f"rename {rename}"] if rename else []
-    beside = ""
+    hints, beside = [f"rename {rename}"] if rename else [], ""
     if needed == TEST and parts[VAL]:
-        beside = f"; {listed(parts[VAL])} is not read"
+        beside = f"; {listed(parts[VAL])} {'is' if len(parts[VAL]) == 1 else 'are'} not read"
         hints.append(f"rename '{parts[VAL][0]}' to 'test', or put test images into test/<class>/")
     else:
         hints.append(f"put images into {needed}/<class>/, or pass one folder per class, to be split by hash")
+    if not all(map(role, folders)):
+        hints.append(f"if '{there}' is a class, give it another name")
     raise UnlearnError(f"{root} has a '{there}' folder but no '{needed}' folder{beside}.", f"{'; '.join(hints)}.")
 
 
@@ -150,14 +150,18 @@ def _refuse_hollow(root: str, name: str, filled: dict[str, Inside]) -> None:
             f"the folder {name} holds {listed(below)} and looks like one part of the data, not like a class.",
             "lay the images out as train/<class>/ and test/<class>/, or move it out of the data folder.",
         )
+    parts = any(map(role, below))
+    looks = "parts of the data" if parts else "the classes"
     if len(filled) == 1:
-        looks = "the parts" if any(map(role, below)) else "the classes"
         raise UnlearnError(f"{level}, which look like {looks}: a level too deep.", f"pass {root}/{name}.")
-    if any(map(role, below)):
+    if parts:
         hint = f"lay the images out as train/<class>/ and test/<class>/, or pass one folder that holds both, like {root}/{name}."
     else:
-        hint = "the images of a class lie right in its folder: move them up where that folder is the class, or move the folders up."
-    raise UnlearnError(f"{level}: the level below looks like the classes.", hint)
+        hint = (
+            f"images lie right in the folder of their class: move them up if {name} is one, move the folders up if they are; "
+            "parts of the data are called 'train' and 'test'."
+        )
+    raise UnlearnError(f"{level}, which look like {looks}.", hint)
 
 
 def check_spellings(folders: list[str], prefix: str = "") -> None:

@@ -99,7 +99,7 @@ def scan(root: str, test_fraction: float, may_lack: Collection[str] = ()) -> Lis
 
 def _presplit(walk: _Walk, folders: list[str], files: list[os.DirEntry], may_lack: Collection[str]) -> Listing:
     if not {"train", "test"} <= set(folders):
-        layout.refuse_parts(walk.root, layout.by_role(folders))
+        layout.refuse_parts(walk.root, folders)
     layout.refuse_doubles(walk.root, folders)
     found = {}
     for part in ("test", "train"):  # path order
