@@ -82,6 +82,16 @@ def test_a_folder_split_by_hash_may_lack_a_class_too(tmp_path):
     assert "bee holds no images" in refused(tmp_path / "d").problem
 
 
+def test_a_class_called_train_stays_one_when_the_others_are_erased(tmp_path):
+    for name in ("car", "plane", "train"):
+        for i in range(40):
+            put(tmp_path / "d" / name / f"{i}.png", picture(i, (4, 4)))
+    assert open_folder(tmp_path / "d").classes == ["car", "plane", "train"]
+    shutil.rmtree(tmp_path / "d" / "plane")
+    assert open_folder(tmp_path / "d", may_lack=["plane"]).classes == ["car", "plane", "train"]
+    assert "'train'" in refused(tmp_path / "d").problem
+
+
 def test_all_images_gone_is_refused_even_where_every_class_may_lack_them(photos):
     for name in ("cat", "dog", "owl"):
         erase(photos, name, "empty")

@@ -244,6 +244,24 @@ def test_parts_within_each_class_are_refused(tmp_path):
     assert "'test' and 'train'" in error.problem and "train/<class>/" in error.hint
 
 
+HALVES = [("cat_train", "cat_test"), ("Test Cat", "Train Cat"), ("catVal", "catTrain"), ("cat 1 train", "cat 1 dev")]
+
+
+@pytest.mark.parametrize("pair", HALVES)
+def test_two_parts_of_one_class_are_no_classes(tmp_path, pair):
+    classes_in(tmp_path / "d", ("dog", "train station", "test tube", pair[0]), count=20)
+    assert len(read(tmp_path / "d").classes) == 4
+    classes_in(tmp_path / "d", (pair[1],), count=20)
+    problem = refused(tmp_path / "d").problem
+    assert f"'{pair[0]}'" in problem and f"'{pair[1]}'" in problem
+
+
+def test_a_part_within_a_part_is_refused(tmp_path):
+    for part in ("train", "test"):
+        classes_in(tmp_path / "d" / part / part)
+    assert "looks like one part of the data" in refused(tmp_path / "d").problem
+
+
 @pytest.mark.parametrize("part", ["test", "Validation", "train"])
 def test_a_part_within_a_class_that_holds_images_too_is_refused(photos, part):
     put(photos / "train" / "cat" / "tabby" / "1.png", picture(1))

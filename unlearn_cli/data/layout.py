@@ -43,10 +43,14 @@ class Inside(NamedTuple):
 
 def role(name: str) -> str | None:
     """The part that a folder of this name would be: 'Training_Set' is train, 'val2017' is val, most names are none."""
-    words = re.findall(r"[^\W\d_]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", normal(name)))
-    word = "".join(word for word in map(str.casefold, words) if word not in FILLERS)
+    word = "".join(word for word in _words(name) if word not in FILLERS)
     bare = (word.removesuffix(filler) for filler in FILLERS), (word.removeprefix(filler) for filler in FILLERS)
     return next((ROLE[w] for w in (word, *bare[0], *bare[1]) if w in ROLE), None)
+
+
+def _words(name: str) -> list[str]:
+    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", normal(name))
+    return [word.casefold() for word in re.findall(r"[^\W\d_]+", spaced)]
 
 
 def by_role(folders: Iterable[str]) -> dict[str, list[str]]:
@@ -107,6 +111,23 @@ def refuse_doubles(top: str, folders: list[str]) -> None:
                 )
 
 
+def check_halves(folders: list[str]) -> None:
+    """Refuse cat_train beside cat_test: two parts of one class, not two classes."""
+    seen = {}
+    for name in folders:
+        words = _words(name)
+        part = next((ROLE[word] for word in words if word in ROLE), None)
+        rest = tuple(word for word in words if word not in ROLE)
+        if part is None or not rest:
+            continue
+        other, other_part = seen.setdefault((rest, *re.findall(r"\d+", name)), (name, part))
+        if other_part != part:
+            raise UnlearnError(
+                f"the folders {listed([other, name])} look like {other_part} and {part} images of one class.",
+                "lay the images out as train/<class>/ and test/<class>/.",
+            )
+
+
 def check_levels(root: str, found: dict[str, Inside]) -> list[str]:
     """Refuse class folders that hold no images themselves but folders of them: the level below looks like the classes.
 
@@ -145,7 +166,7 @@ def _alike(filled: dict[str, Inside]) -> bool:
 def _refuse_hollow(root: str, name: str, filled: dict[str, Inside]) -> None:
     below = filled[name].filled
     level = f"the folder {name} holds no images itself, only {listed(below)}"
-    if len(filled) > 1 and role(name):
+    if len(filled) > 1 and role(name.rpartition("/")[2]):
         raise UnlearnError(
             f"the folder {name} holds {listed(below)} and looks like one part of the data, not like a class.",
             "lay the images out as train/<class>/ and test/<class>/, or move it out of the data folder.",

@@ -92,7 +92,8 @@ def scan(root: str, test_fraction: float, may_lack: Collection[str] = ()) -> Lis
         raise UnlearnError(f"{root} {what}.", "pass the folder that holds train/ and test/, or one folder per class.")
     walk = _Walk(root)
     folders, files = walk.entries("")
-    if layout.looks_split(folders, lambda name: bool(walk.entries(name)[0])):
+    known = [*folders, *(name for name in may_lack if name not in folders)]
+    if layout.looks_split(known, lambda name: name in folders and bool(walk.entries(name)[0])):
         return _presplit(walk, folders, files, may_lack)
     return _hash_split(walk, folders, files, test_fraction, may_lack)
 
@@ -127,6 +128,7 @@ def _hash_split(
 ) -> Listing:
     _check_stray("", files)
     layout.check_spellings(folders)
+    layout.check_halves(folders)
     found = {name: walk.add(name) for name in _by_path(folders)}
     notes = layout.check_levels(walk.root, found)
     notes += [f"the folder '{name}' is read as a class, like its neighbours" for name in found if layout.role(name)]
