@@ -92,6 +92,25 @@ def test_a_class_called_train_stays_one_when_the_others_are_erased(tmp_path):
     assert "'train'" in refused(tmp_path / "d").problem
 
 
+def test_what_is_left_in_folders_below_an_erased_class_is_still_its_own(photos):
+    put(photos / "train" / "dog" / "puppies" / "1.png", picture(1))
+    for path in (photos / "train" / "dog").glob("*.png"):
+        path.unlink()
+    assert "train/dog holds no images itself" in refused(photos).problem
+    left = open_folder(photos, may_lack=["dog"]).images
+    assert [left.paths[i] for i in (left.labels == 1).nonzero()[:, 0] if not left.test[i]] == ["train/dog/puppies/1.png"]
+
+
+def test_one_folder_in_each_class_is_still_read_when_one_class_is_left(tmp_path):
+    for name in ("ant", "bee"):
+        for i in range(40):
+            put(tmp_path / "d" / name / "images" / f"{i}.png", picture(i, (4, 4)))
+    assert open_folder(tmp_path / "d").classes == ["ant", "bee"]
+    shutil.rmtree(tmp_path / "d" / "bee")
+    assert open_folder(tmp_path / "d", may_lack=["bee"]).classes == ["ant", "bee"]
+    assert "a level too deep" in refused(tmp_path / "d").problem
+
+
 def test_all_images_gone_is_refused_even_where_every_class_may_lack_them(photos):
     for name in ("cat", "dog", "owl"):
         erase(photos, name, "empty")

@@ -5,7 +5,7 @@ A folder that is taken for what it is not would train without an error and forge
 
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import NamedTuple
 
 from unlearn_cli.data.names import normal, spelled
@@ -128,10 +128,11 @@ def check_halves(folders: list[str]) -> None:
             )
 
 
-def check_levels(root: str, found: dict[str, Inside]) -> list[str]:
+def check_levels(root: str, found: dict[str, Inside], may_lack: Collection[str] = ()) -> list[str]:
     """Refuse class folders that hold no images themselves but folders of them: the level below looks like the classes.
 
-    One folder of the same name in every class (cat/images/, dog/images/) tells nothing apart and is read.
+    One folder of the same name in every class (cat/images/, dog/images/) tells nothing apart and is read, and so is what
+    is left of the classes that `may_lack` names: they are known to be classes.
 
     Returns:
         A note where images below a class folder's folders count as that class's.
@@ -144,8 +145,9 @@ def check_levels(root: str, found: dict[str, Inside]) -> list[str]:
                     f"{name}/{part} looks like {role(part)} images inside a class.",
                     "lay the images out as train/<class>/ and test/<class>/, or give the folder another name.",
                 )
-    hollow = [name for name, inside in filled.items() if not inside.direct]
-    if hollow and not _alike(filled):
+    lacking = set(map(normal, may_lack))
+    hollow = [name for name, inside in filled.items() if not inside.direct and normal(name.rpartition("/")[2]) not in lacking]
+    if hollow and not (_alike(filled) and len(filled) + len(lacking) > 1):
         _refuse_hollow(root, hollow[0], filled)
     folded = sorted(f"{name}/{below}" for name, inside in filled.items() for below in inside.filled)
     if not folded:
@@ -160,7 +162,7 @@ def _alike(filled: dict[str, Inside]) -> bool:
         return False
     (inner,) = names
     right_in_it = all(inside.below[inner[0]].direct for inside in filled.values())
-    return len(inner) == 1 and len(filled) > 1 and role(inner[0]) is None and right_in_it
+    return len(inner) == 1 and role(inner[0]) is None and right_in_it
 
 
 def _refuse_hollow(root: str, name: str, filled: dict[str, Inside]) -> None:

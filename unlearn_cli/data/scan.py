@@ -106,7 +106,7 @@ def _presplit(walk: _Walk, folders: list[str], files: list[os.DirEntry], may_lac
     for part in ("test", "train"):  # path order
         names = _classes(walk, part)
         found |= {f"{part}/{name}": walk.add(f"{part}/{name}") for name in names}
-    notes = layout.check_levels(walk.root, found)
+    notes = layout.check_levels(walk.root, found, may_lack)
     trained = {name.removeprefix("train/"): inside.total for name, inside in found.items() if name.startswith("train/")}
     classes = _known(walk.root, trained, may_lack, "train/")
     number = {normal(name): i for i, name in enumerate(classes)}
@@ -130,7 +130,7 @@ def _hash_split(
     layout.check_spellings(folders)
     layout.check_halves(folders)
     found = {name: walk.add(name) for name in _by_path(folders)}
-    notes = layout.check_levels(walk.root, found)
+    notes = layout.check_levels(walk.root, found, may_lack)
     notes += [f"the folder '{name}' is read as a class, like its neighbours" for name in found if layout.role(name)]
     counts = {name: inside.total for name, inside in found.items()}
     classes = _known(walk.root, counts, may_lack)
