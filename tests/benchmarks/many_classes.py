@@ -3,9 +3,10 @@
     python -m tests.benchmarks.many_classes FOLDER --classes 1000 --images 100 > many.json
 
 FOLDER is made where it is not there: grey PNG files of 32 by 32 pixels, a fifth of each class under test/. Every phase is a
-process of its own. `seconds` are those of the whole process, `inside` those of the call alone where the phase is one call,
-`megabytes` the most that it held at once; `nothing` starts Python with torch and does no more, for comparison. The checkpoint
-is a plain state dict of random weights: what forgetting and judging cost does not depend on what the model knows.
+process of its own. `seconds` are those of the whole process, `cpu` those that it and its workers computed, `inside` those of
+the call alone where the phase is one call, `megabytes` the most that it held at once; `nothing` starts Python with torch and
+does no more, for comparison. The checkpoint is a plain state dict of random weights: what forgetting and judging cost does not
+depend on what the model knows.
 """
 
 import argparse
@@ -95,7 +96,8 @@ def measured(command: list[str], environment: dict[str, str], codes: tuple[int, 
     unit = 1 if sys.platform == "darwin" else 1024
     told = json.loads(last) if last.startswith("{") and last.endswith("}") else {}
     inside = {"inside": round(told["inside"], 3), "images": told["images"]} if "inside" in told else {}
-    return {"seconds": round(seconds, 2), "megabytes": round(used.ru_maxrss * unit / 1e6), "code": code} | inside
+    spent = {"seconds": round(seconds, 2), "cpu": round(used.ru_utime + used.ru_stime, 2)}
+    return spent | {"megabytes": round(used.ru_maxrss * unit / 1e6), "code": code} | inside
 
 
 def phases(folder: Path, scratch: Path, classes: int) -> dict[str, Callable[[], dict]]:
