@@ -1,5 +1,6 @@
 """What every job starts with: a checkpoint as a network, its data folder, and a run that suits both."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from math import isfinite
 from pathlib import Path
@@ -54,6 +55,13 @@ class Loaded:
     def name(self) -> str:
         return self.checkpoint.name
 
+    @property
+    def lacks(self) -> list[str]:
+        """Classes of which no training image is left."""
+        images = self.folder.images
+        present = set(images.labels[~images.test].unique().tolist())
+        return [name for i, name in enumerate(self.folder.classes) if i not in present]
+
     def fresh(self, seed: int) -> nn.Module:
         """The same architecture with new weights drawn from the seed."""
         return fresh(self.record.architecture, self.record, seed)
@@ -73,18 +81,21 @@ class Loaded:
         return Run(options, self.record.mean, self.record.std, self.fresh, self.recipe())
 
 
-def load(name: str, plain: Plain, options: Options, beside: Loaded | None = None, original: bool = False) -> Loaded:
+def load(
+    name: str, plain: Plain, options: Options, beside: Loaded | None = None, original: bool = False, erased: Collection[str] = ()
+) -> Loaded:
     """Read a checkpoint, build its network, open its data. Of a file without a record, the class order is checked.
 
     Args:
         original: whether it has to know every class; another may have forgotten some.
         beside: a checkpoint that is open already and that this one is compared with: its data is taken, and its classes
             have to be the same.
+        erased: classes whose images may be gone, beside those that it was asked to forget.
     """
     checkpoint = store.read(name)
     notes: list[str] = []
     if checkpoint.record is None:
-        folder = _in_order_given(beside.folder if beside else _folder_of_plain(name, plain, options), plain, beside)
+        folder = _in_order_given(beside.folder if beside else _folder_of_plain(name, plain, options, erased), plain, beside)
         record = _describe(checkpoint, name, plain, folder)
     else:
         record = checkpoint.record
@@ -99,7 +110,9 @@ def load(name: str, plain: Plain, options: Options, beside: Loaded | None = None
             if unused := [f"--{o}" for o in ("arch", "size", "mean", "std") if getattr(plain, o) is not None]:
                 notes.append(f"{', '.join(unused)} not used: {name} has a record that says it")
         notes += changed(record, name, folder)
-    folder = in_head_order(folder, record, name)
+    folder = in_head_order(folder, record, name, [*forgotten_by(record), *erased, *(beside.lacks if beside else ())])
+    if beside is None:
+        notes += folder.notes
     model, tensors, prefix = _network(record, checkpoint, name)
     if prefix:
         notes.append(f"the prefix {prefix} was taken off every tensor's name of {name}")
@@ -109,6 +122,11 @@ def load(name: str, plain: Plain, options: Options, beside: Loaded | None = None
         given = plain.classes is not None
         notes += plausibility.checked(loaded.run(options), model, head, folder, name, original=original, given=given)
     return loaded
+
+
+def forgotten_by(record: Record | None) -> list[str]:
+    """The classes that a lineage was asked to forget, whose images may be gone."""
+    return [name for step in (record.lineage if record else ()) if step.request for name in step.request.classes]
 
 
 def fresh(arch: str, record: Record, seed: int) -> nn.Module:
@@ -154,12 +172,14 @@ def _in_order_given(folder: Folder, plain: Plain, beside: Loaded | None) -> Fold
     return numbered(folder, classes, [classes.index(c) for c in folder.classes])
 
 
-def _folder_of_plain(name: str, plain: Plain, options: Options) -> Folder:
+def _folder_of_plain(name: str, plain: Plain, options: Options, erased: Collection[str]) -> Folder:
+    """Classes whose images are gone have to stand among the names given: nothing else says that the head has them."""
     if plain.arch is None:
         raise UnlearnError(f"{name} has no record of its architecture.", f"pass --arch: {', '.join(models.names())}.")
     if plain.data is None:
         raise UnlearnError(f"{name} has no record of its data.", "pass --data DIR.")
-    return open_images(plain.data, options, size=plain.size, test_fraction=plain.test_fraction)
+    may_lack = [name for name in plain.classes or () if name in erased]
+    return open_images(plain.data, options, size=plain.size, test_fraction=plain.test_fraction, may_lack=may_lack)
 
 
 def _describe(checkpoint: Checkpoint, name: str, plain: Plain, folder: Folder) -> Record:

@@ -66,7 +66,8 @@ def request(classes: list[str] | None, instances: str | None = None, images: lis
     from unlearn_cli.data.lists import read_list
     from unlearn_cli.jobs import Request
 
-    given = [name for name, value in (("--class", classes), ("--instances", instances), ("--images", images)) if value not in (None, [])]
+    named = (("--class", classes), ("--instances", instances), ("--images", images))
+    given = [name for name, value in named if value not in (None, [])]
     if len(given) > 1:
         raise UnlearnError(f"{' and '.join(given)} exclude each other.", "ask for one, then for the other.")
     lone = [name for name, value in (("--strict", strict), ("--with-duplicates", with_duplicates)) if value]

@@ -1,12 +1,17 @@
-"""Names compared as people read them: an accent typed as one character or as two is the same accent."""
+"""Names of classes as text: two spellings of one name, composed and decomposed, are one name."""
 
 import unicodedata
 
 
 def normal(name: str) -> str:
-    """The composed form (NFC) of a name: what two spellings of the same letters have in common."""
-    return unicodedata.normalize("NFC", name)
+    """The composed form (NFC), by which names are compared: file systems and editors disagree on which one they write."""
+    return name if name.isascii() else unicodedata.normalize("NFC", name)
 
 
 def same_name(a: str, b: str) -> bool:
-    return a == b or normal(a) == normal(b)
+    return normal(a) == normal(b)
+
+
+def spelled(name: str) -> str:
+    """A name with everything beyond ASCII as code points: caf<U+00E9>."""
+    return "".join(c if c.isascii() else f"<U+{ord(c):04X}>" for c in name)

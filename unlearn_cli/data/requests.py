@@ -13,6 +13,7 @@ from unlearn_cli.data import copies
 from unlearn_cli.data.folder import Folder
 from unlearn_cli.data.lists import ListRead, patterns
 from unlearn_cli.data.matching import match, set_apart
+from unlearn_cli.data.names import normal
 from unlearn_cli.errors import UnlearnError, did_you_mean
 from unlearn_cli.kinds import Kind, Scope, scope_of
 from unlearn_cli.tasks.classes import Classes
@@ -138,17 +139,21 @@ def _images(request: Request, folder: Folder) -> Target:
 
 
 def resolve_classes(names: Iterable[str | int], classes: list[str]) -> tuple[int, ...]:
-    """Indices of classes given by name or index, each once; an exact name wins over an index.
+    """Indices of classes given by name or index, each once; an exact name wins over another form of it, and that over an index.
 
     A number is an index only where it cannot be meant as a name: not `3` where folders are called 01 to 10, or class_3.
 
     Raises:
         UnlearnError: there is no such class, or a number could be either.
     """
+    place = {name: i for i, name in enumerate(classes)}
+    composed = {normal(name): i for name, i in place.items()}
     found = []
     for name in map(str, names):
-        if name in classes:
-            found.append(classes.index(name))
+        if name in place:
+            found.append(place[name])
+        elif normal(name) in composed:
+            found.append(composed[normal(name)])
         elif is_index(name) and int(name) < len(classes):
             alike = [other for other in classes if int(name) in numbers_in(other)]
             if any(map(NUMBER.fullmatch, classes)) or alike not in ([], [classes[int(name)]]):

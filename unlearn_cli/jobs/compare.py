@@ -1,6 +1,6 @@
 """`compare`: finished checkpoints side by side, or methods run on one checkpoint and then the same table."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -8,9 +8,10 @@ from torch import Tensor
 
 from unlearn_cli.cases import attacks, requests
 from unlearn_cli.cases.case import Asked, Case, open_case, selection_of
-from unlearn_cli.cases.loading import Loaded, Plain, load, original_of
+from unlearn_cli.cases.loading import Loaded, Plain, forgotten_by, load, original_of
 from unlearn_cli.cases.measuring import measures, read
 from unlearn_cli.cases.references import distinct
+from unlearn_cli.checkpoints import store
 from unlearn_cli.data.requests import Request
 from unlearn_cli.engine.run import Options
 from unlearn_cli.errors import UnlearnError
@@ -59,7 +60,7 @@ def compare(
     if sort:
         requirements.metric_called(sort)
     tried = trials.trials(run_methods, settings or {})
-    first, loaded, roles = _open(checkpoints, references, bool(verify), plain, options, original=bool(tried))
+    first, loaded, roles = _open(checkpoints, references, bool(verify), plain, options, bool(tried), request.classes)
     aside = max(selection_of(model.record) for model in loaded)
     asked = _case(loaded, roles, request, lists, aside)
     case = asked.case
@@ -112,10 +113,11 @@ def compare(
 
 
 def _open(
-    checkpoints, references, judges: bool, plain: Plain, options: Options, original: bool
+    checkpoints, references, judges: bool, plain: Plain, options: Options, original: bool, erased: Collection[str]
 ) -> tuple[Loaded, list[Loaded], list[str]]:
     """The first checkpoint, and all of them with their roles; for a judgement also the original that lies beside."""
-    first = load(checkpoints[0], plain, options, original=original)
+    erased = [*erased, *(name for other in checkpoints[1:] for name in forgotten_by(store.read(other).record))]
+    first = load(checkpoints[0], plain, options, original=original, erased=erased)
     loaded = [first, *(load(name, plain, options, first) for name in checkpoints[1:])]
     roles = [_role(model) for model in loaded]
     if judges and "original" not in roles:

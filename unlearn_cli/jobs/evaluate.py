@@ -55,7 +55,7 @@ def evaluate(
         from unlearn_cli.jobs import deletion  # `forget` must not wait for it
 
         deletion.claim(record, [checkpoint, *references, *([original] if original else [])], options)
-    loaded = load(checkpoint, plain, options)
+    loaded = load(checkpoint, plain, options, erased=request.classes)
     asked = open_case(loaded, request, only_last=only_last, lists=lists)
     kinds = [case.kind for case in asked.cases]
     if asked.request is not None:

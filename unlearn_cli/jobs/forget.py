@@ -52,7 +52,7 @@ def forget(
     chosen.check_scope(request.scope)
     if output:
         store.claim(output, force=options.force, inputs=(checkpoint,))
-    loaded = load(checkpoint, plain, options, original=True)
+    loaded = load(checkpoint, plain, options, original=True, erased=request.classes)
     asked, earlier = resolve(request, loaded.folder), loaded.record.lineage
     chosen.check_scope(asked.scope)
     target = requests.after(asked, earlier, loaded.folder, loaded.name, chosen.reads_with(values, asked.kind), lists)

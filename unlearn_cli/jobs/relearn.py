@@ -59,7 +59,7 @@ def relearn(
     known = settings_of(attack)
     owner = "relearn" if attack == "epochs" else f"relearn --attack {attack}"
     values = {name: setting.default for name, setting in known.items()} | parse(known, settings or {}, owner)
-    loaded = load(checkpoint, plain, options)
+    loaded = load(checkpoint, plain, options, erased=request.classes)
     # The epochs are counted on every test image of the classes, as the papers do; curves on those that `evaluate` looks at.
     asked = open_case(loaded, request, 0.0 if attack == "epochs" else None, only_last, lists)
     case = asked.case
