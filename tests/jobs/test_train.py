@@ -15,9 +15,7 @@ from unlearn_cli.checkpoints import store
 
 COMMAND = (
     "--arch",
-    "compact",
-    "--set",
-    "width=4",
+    "compact,width=4",
     "--set",
     "batch_size=32",
     "--set",
@@ -114,7 +112,7 @@ def test_a_state_of_another_training_is_refused(train, monkeypatch, tmp_path):
         patch.setattr(State, "write", then_interrupt)
         train("out")
     before = (tmp_path / "out.resume").read_bytes()
-    for other in (("--seed", "1"), ("--set", "lr=0.5"), ("--without-class", "3"), ("--size", "32")):
+    for other in (("--seed", "1"), ("--set", "lr=0.5"), ("--without-class", "3"), ("--set", "width=5")):
         done, output = train("out", "--resume", *other)
         assert done.code == 2, other
         assert "belongs to a training with other data or settings" in done.err
