@@ -52,3 +52,8 @@ def test_a_width_that_is_none_still_shows_everything(place):
     shown = [output(COLUMNS="0", LINES="0", TERMINAL_WIDTH="0"), output(COLUMNS="80")]
     assert shown[0] == shown[1]
     assert b"No such option" in shown[0] and b"CHECKPOINT" in shown[0]
+
+
+def test_a_closed_standard_input_is_an_empty_one(place):
+    code, said = ends(place, f"{PROGRAM} inspect - <&-")
+    assert code == 2 and said.startswith("Error: standard input is empty.")

@@ -78,6 +78,8 @@ def hold_descriptors() -> None:
             os.fstat(descriptor)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+    if sys.stdin is None:
+        sys.stdin = os.fdopen(0, encoding="utf-8", closefd=False)  # empty, as a command that reads it will say
 
 
 def run(arguments: list[str]) -> int:
