@@ -56,6 +56,7 @@ class Asked:
         request: all that is judged, as a record keeps it.
         kinds: how many of the cases, from the first, are all that was asked of a kind.
         own: whether it is what the model's own lineage was asked, and not what somebody else wants to know of it.
+        meant: (m,) positions of everything that these requests and the lineage's mean, test images of classes included.
         forget: (n,) positions of all the training images that are meant.
         notes: what else there is to say of the requests.
     """
@@ -65,6 +66,7 @@ class Asked:
     request: RequestRecord | None
     kinds: int
     own: bool
+    meant: Tensor
     forget: Tensor
     notes: list[str]
 
@@ -98,7 +100,7 @@ def open_case(
     elif not known:
         test = folder.images.test
         nothing = Case({"train": (~test).nonzero()[:, 0], "test": test.nonzero()[:, 0]}, None, None)
-        return Asked(nothing, [], None, 1, True, NO_IMAGES, [])
+        return Asked(nothing, [], None, 1, True, NO_IMAGES, NO_IMAGES, [])
     elif only_last:
         chosen = known[-1:]
         notes += [f"only the last of {len(known)} requests is judged"] if len(known) > 1 else []
@@ -109,7 +111,7 @@ def open_case(
     forget = torch.cat([target.images for target in chosen]).unique()
     whole, kinds = requests.union([case.request for case in cases]), len({case.kind for case in cases})
     own = all(case.request in remembered for case in cases) if given else True
-    return Asked(cases[0], cases[1:], whole, kinds, own, forget, notes)
+    return Asked(cases[0], cases[1:], whole, kinds, own, meant, forget, notes)
 
 
 def judged_by(known: Sequence[Target], folder: Folder) -> list[Target]:

@@ -89,18 +89,22 @@ def after(
     Raises:
         UnlearnError: the paths of an earlier list are needed and not known.
     """
-    found = asked(lineage, paths_of(lists, folder))
-    if {"retain", "train"}.isdisjoint(reads):
-        found = [one for one in found if one.classes or one.instances is not None]
-    return apart(target, meant_by([target_of(one, folder, name) for one in found], folder), folder)
+    needed = not {"retain", "train"}.isdisjoint(reads)
+    earlier = known(lineage, folder, name, lists) if needed else resolvable(lineage, folder, lists)
+    return apart(target, meant_by(earlier, folder), folder)
 
 
 def is_covered(target: Target, lineage: Sequence[Step], folder: Folder) -> bool:
     """Whether earlier requests mean all that a target does."""
-    found = [one for one in asked(lineage) if one.classes or one.instances is not None]
-    earlier = [target_of(one, folder, "") for one in found]
+    earlier = resolvable(lineage, folder)
     classes = {name for one in earlier for name in one.classes}
     return set(target.classes) <= classes and bool(torch.isin(target.images, meant_by(earlier, folder)).all())
+
+
+def resolvable(lineage: Sequence[Step], folder: Folder, lists: Sequence[Request] = ()) -> list[Target]:
+    """The same without lists of which only the digest is known."""
+    found = asked(lineage, paths_of(lists, folder))
+    return [target_of(one, folder, "") for one in found if one.classes or one.instances is not None]
 
 
 def target_of(request: RequestRecord, folder: Folder, name: str) -> Target:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from unlearn_cli.cases import requests
+from unlearn_cli.cases import duplicates, requests
 from unlearn_cli.cases.case import open_case
 from unlearn_cli.cases.loading import Plain, load, original_of
 from unlearn_cli.cases.measuring import Subjects, facts, read
@@ -76,16 +76,19 @@ def evaluate(
     subjects = Subjects(models, roles, [read(model, options) for model in models], [read(one, options) for one in shadowing])
     main, parts = judge_all(asked, subjects, limits, verify, blocks, options)
     deciding = decided(main, parts)
+    copied = duplicates.copies_of(loaded, asked.meant, options) if asked.request else None
+    said = deciding.judgement.verdict + (f" Decided by {deciding.case.words}." if parts else "")
+    notes = [note for model in [loaded, *others, *shadowing, *models[: bool(before)]] for note in model.notes]
     report = Report(
         command="evaluate",
         title=f"{loaded.name}: {'forgot' if asked.own else 'what it knows of'} {requests.in_words(asked.request)}",
-        facts=facts(loaded, asked.case, options),
+        facts=facts(loaded, asked.case, options) | (duplicates.counted(copied) if copied else {}),
         columns=registry.columns(main.names, asked.case.kind),
         rows=main.rows,
         series=by_block.series(main.rows) if blocks else [],
         limits=main.judgement.limits,
-        verdict=deciding.judgement.verdict + (f" Decided by {deciding.case.words}." if parts else ""),
-        notes=[*asked.notes, *(note for model in [loaded, *others, *shadowing, *models[: bool(before)]] for note in model.notes)],
+        verdict=said + duplicates.in_verdict(copied),
+        notes=[*asked.notes, *(duplicates.said(copied, asked.meant) if copied else ()), *notes],
         exit_code=deciding.judgement.exit_code,
         parts=[as_part(one) for one in parts],
     )

@@ -4,13 +4,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from unlearn_cli import methods
-from unlearn_cli.cases import requests
+from unlearn_cli.cases import duplicates, requests
 from unlearn_cli.cases.loading import Loaded, Plain, load
 from unlearn_cli.cases.unlearning import SELECTION, unchanged, unlearn, what_happened
 from unlearn_cli.checkpoints import store
-from unlearn_cli.checkpoints.record import Record, RequestRecord, Source, Step, folder_from, folder_to
-from unlearn_cli.data.requests import Request, resolve
+from unlearn_cli.checkpoints.record import Record, Source, Step, folder_from, folder_to
+from unlearn_cli.data.copies import Copies
+from unlearn_cli.data.requests import Request, Target, resolve
 from unlearn_cli.engine.run import Options, Run
 from unlearn_cli.errors import UnlearnError
 from unlearn_cli.metrics.report import Report
@@ -66,6 +69,8 @@ def forget(
     if unchanged(loaded, tensors) and not requests.is_covered(target, earlier, loaded.folder):
         raise UnlearnError(f"{method} changed no tensor of {loaded.name}: it stopped at {run.stopped_by}.",
                            "choose other settings or another method; `unlearn evaluate` shows what the model knows.")  # fmt: skip
+    meant = requests.meant_by([target, *requests.resolvable(earlier, loaded.folder, lists)], loaded.folder)
+    found = duplicates.copies_of(loaded, meant, options)
     step = Step(
         operation="forget",
         method=chosen.name,
@@ -81,7 +86,7 @@ def forget(
         store.write(output, tensors, record, force=options.force)
         if log:
             store.replace_whole(log, lambda temporary: _write_log(run, temporary))
-    return _report(loaded, run, chosen, wanted, output)
+    return _report(loaded, run, chosen, target, output, found, meant)
 
 
 def _write_log(run: Run, path: Path) -> None:
@@ -108,11 +113,15 @@ def _default_name(loaded: Loaded, method: str, slug: str) -> str:
     return str(path.with_name(f"{stem}.{method}-{slug}.safetensors"))
 
 
-def _report(loaded: Loaded, run: Run, chosen: methods.Method, wanted: RequestRecord, target: str) -> Report:
+def _report(
+    loaded: Loaded, run: Run, chosen: methods.Method, target: Target, output: str, found: Copies, meant: Tensor
+) -> Report:
     read = ", ".join(f"{n:,} {name}" for name, n in run.images_read.items()) or "none"
     facts = {
         "method": chosen.name,
-        "forgotten": requests.in_words(wanted),
+        "forgotten": requests.in_words(requests.recorded(target)),
+        **target.counts,
+        **duplicates.counted(found),
         "stopped_by": run.stopped_by,
         "forget_seconds": round(run.seconds, 3),
         "optimizer_steps": run.steps,
@@ -125,6 +134,6 @@ def _report(loaded: Loaded, run: Run, chosen: methods.Method, wanted: RequestRec
         command="forget",
         title=f"{loaded.name}: {chosen.title}",
         facts=facts,
-        notes=[*loaded.notes, *run.notes],
-        written=target,
+        notes=[*loaded.notes, *target.said, *run.notes, *duplicates.said(found, meant)],
+        written=output,
     )
