@@ -7,7 +7,7 @@ from io import StringIO
 from xml.etree import ElementTree
 
 from unlearn_cli.cli import console as streams
-from unlearn_cli.cli.render import OUTCOME, fact
+from unlearn_cli.cli.render import OUTCOME, PART_HEAD, fact, part_cells
 from unlearn_cli.cli.series import cells as series_cells
 from unlearn_cli.cli.tables import BETTER, cell, legend, levels_of, names_of, note, shown
 from unlearn_cli.errors import one_line
@@ -92,6 +92,8 @@ def as_markdown(report: Report) -> str:
         parts.append(table(head, lines, "ll" + "r" * len(report.rows)))
         parts.append("\n".join(f"- {escaped(line)}" for line in legend(report)))
     parts.append("\n".join(f"- {escaped(standing.said(row))}" for row in report.rows if row.levels))
+    if report.parts:
+        parts.append(table(list(PART_HEAD), [[escaped(cell) for cell in part_cells(part)] for part in report.parts], "lrrll"))
     parts += [part for series in report.series for part in series_parts(series, names_of(report.rows))]
     parts.append("\n".join(f"- \\[{number}\\] {escaped(remark)}" for remark, number in footnotes.items()))
     about = [f"Note: {remark}" for remark in report.notes]
@@ -146,8 +148,9 @@ def as_junit(report: Report) -> bytes:
     The properties of the suite are every number, verdict and digest. No time of day and no duration: the same
     evaluation gives the same file.
     """
-    counts = {"tests": len(report.limits)} | {
-        word + "s": sum(limit.outcome == outcome for limit in report.limits) for outcome, (word, _) in JUNIT.items()
+    limits = [("", limit) for limit in report.limits] + [(part.request, limit) for part in report.parts for limit in part.limits]
+    counts = {"tests": len(limits)} | {
+        word + "s": sum(limit.outcome == outcome for _, limit in limits) for outcome, (word, _) in JUNIT.items()
     }
     counts = {name: str(count) for name, count in counts.items()}
     root = ElementTree.Element("testsuites", {"name": f"unlearn {report.command}"} | counts)
@@ -155,9 +158,10 @@ def as_junit(report: Report) -> bytes:
     properties = ElementTree.SubElement(suite, "properties")
     for name, value in junit_properties(report).items():
         ElementTree.SubElement(properties, "property", {"name": valid(name), "value": valid(value)})
-    for limit in report.limits:
+    for request, limit in limits:
         place = f"unlearn.{report.command}" + (f".{limit.level}" if limit.level else "")
-        case = ElementTree.SubElement(suite, "testcase", {"classname": place, "name": valid(limit.text)})
+        name = f"{request}: {limit.text}" if request else limit.text
+        case = ElementTree.SubElement(suite, "testcase", {"classname": place, "name": valid(name)})
         if limit.outcome in JUNIT:
             word, kind = JUNIT[limit.outcome]
             value, bound = in_words(limit)

@@ -130,6 +130,17 @@ class Part:
     verdict: str
     exit_code: int
 
+    @property
+    def outcome(self) -> str:
+        """In a word, as an empty one where nothing was asked."""
+        return ("held", "NOT HELD", "not shown")[self.exit_code] if self.limits else ""
+
+    @property
+    def first_missed(self) -> Limit | None:
+        """The first limit that was not kept; a miss counts before one that could not be judged."""
+        missed = sorted((limit for limit in self.limits if limit.outcome != "pass"), key=lambda limit: limit.outcome != "fail")
+        return missed[0] if missed else None
+
 
 @dataclass
 class Report:
