@@ -54,12 +54,9 @@ def top_two_accuracy(evidence: Evidence) -> Measure:
     index = evidence.split("test")
     if index is None:
         return Measure(None, ABSENT["test"])
-    logits, labels = evidence.logits[index], evidence.labels[index]
-    if logits.shape[1] < 3:
+    if evidence.logits.shape[1] < 3:
         return Measure(None, "with fewer than three classes every image would count")
-    # Stable: of equal logits the class with the lower index comes first, as it does for argmax.
-    choices = logits.argsort(dim=1, descending=True, stable=True)[:, :2]
-    hits = (choices == labels[:, None]).any(1)
+    hits = evidence.scores(lambda logits, labels: evidence.task.place(logits, labels) < 2, index)
     return Measure(share(hits), detail={"correct": int(hits.sum()), "n": len(hits)})
 
 
@@ -85,8 +82,7 @@ def forget_accuracy_gap(evidence: Evidence) -> Measure:
     if own.value is None:
         return own
     index = evidence.splits["forget"]
-    labels = evidence.labels[index]
-    theirs = [share(other.logits[index].argmax(1) == labels) for other in evidence.references]
+    theirs = [share(evidence.right(other)[index]) for other in evidence.references]
     gaps = [abs(own.value - value) for value in theirs]          # the mean of distances, not the distance of means
     return Measure(sum(gaps) / len(gaps), detail={"references": len(gaps)})
 

@@ -92,12 +92,14 @@ def prototype_accuracy(evidence: Evidence) -> Measure:
     known, reason = knowledge(evidence, evidence.model)
     if known is None:
         return Measure(None, reason)
-    head = head_of(evidence.model)
+    head = evidence.model.head
     if head is None:
-        return Measure(None, "no weights of the model give its logits from its features: its head is not known")
+        return Measure(None, "the head of the model is not known")
+    if not gives_logits(evidence.model, *head):
+        return Measure(None, "the head does not give the model's logits from its features")
     kept, of = evidence.split("retain_test"), (evidence.model.features, evidence.labels, evidence.logits)
     again, still = restored(
-        *of, head, known.centre, evidence.splits["forget"], evidence.splits["forget_test"], kept, evidence.seed
+        *of, tuple(part if part is None else part.double() for part in head), known.centre, evidence.splits["forget"], evidence.splits["forget_test"], kept, evidence.seed
     )
     detail = {"n": known.n, "draws": DRAWS, "shots": list(again), "accuracy": list(again.values())}
     if kept is not None:
@@ -235,20 +237,13 @@ def similarity(evidence: Evidence, others: list[Outputs]) -> Measure:
     return Measure(sum(values) / len(values), detail={"n": len(index), "models": len(values)})
 
 
-def head_of(outputs: Outputs) -> tuple[Tensor, Tensor | None] | None:
-    """Weight and bias, float64, of the layer that gives the logits from the features; None when there is none."""
-    width, classes = outputs.features.shape[1], outputs.logits.shape[1]
-    some = slice(None, 100)
-    for name, weight in reversed(outputs.weights.items()):
-        if weight.shape == (classes, width) and name.endswith("weight"):
-            bias = outputs.weights.get(name.removesuffix("weight") + "bias")
-            w, b = weight.double(), None if bias is None else bias.double()
-            logits = outputs.features[some].double() @ w.T
-            logits = logits if b is None else logits + b
-            wanted = outputs.logits[some].double()
-            if bool(((logits - wanted).abs() <= 1e-2 * (1 + wanted.abs().amax(1, keepdim=True))).all()):
-                return w, b
-    return None
+def gives_logits(outputs: Outputs, weight: Tensor, bias: Tensor | None) -> bool:
+    """Whether a head gives the logits of some images from their features, as far as the model's own precision goes."""
+    features, wanted = outputs.features[:100].double(), outputs.logits[:100].double()
+    if weight.shape != (wanted.shape[1], features.shape[1]):
+        return False
+    found = features @ weight.double().T + (0 if bias is None else bias.double())
+    return bool(((found - wanted).abs() <= 1e-2 * (1 + wanted.abs().amax(1, keepdim=True))).all())
 
 
 def unusable(features: Tensor) -> str:

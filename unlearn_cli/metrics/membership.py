@@ -86,7 +86,7 @@ def modified_entropy_auc(evidence: Evidence) -> Measure:
 @metric(better="reference", unit="score", most=1, short="MIA AUC, correct", source=SONG)
 def correctness_auc(evidence: Evidence) -> Measure:
     """One half, plus half of by how much more often forgotten images are classified correctly than unseen ones."""
-    return by_score(evidence, "correctness")
+    return on_sides(evidence, lambda e, index: e.correct[index].double(), auc_measure)
 
 
 @metric(better="reference", title="membership TPR at 1 % FPR", short="TPR at 1 % FPR", source=CARLINI)
@@ -110,7 +110,7 @@ def by_score(evidence: Evidence, name: str) -> Measure:
     from unlearn_cli.ops import attack_scores
 
     score = getattr(attack_scores, name)
-    return on_sides(evidence, lambda e, index: score(e.logits[index], e.labels[index]), auc_measure)
+    return on_sides(evidence, lambda e, index: e.scores(score, index), auc_measure)
 
 
 def on_sides(
@@ -159,8 +159,7 @@ def sides(evidence: Evidence) -> tuple[Tensor, Tensor]:
 
 def unmixed_sides(evidence: Evidence):
     """Positions of the forget set, and of the forgotten classes' test images, or all where the request names images."""
-    forget, unseen = evidence.split("forget"), evidence.split("forget_test" if evidence.kind == "classes" else "test")
-    return [() if index is None else index for index in (forget, unseen)]
+    return [() if index is None else index for index in (evidence.split("forget"), evidence.unseen)]
 
 
 def too_few(n: int) -> Measure:

@@ -48,7 +48,7 @@ def membership_efficacy(evidence: Evidence) -> Measure:
     labels = evidence.labels
 
     def scores(index: Tensor) -> Tensor:
-        return margin(evidence.logits[index], labels[index])
+        return evidence.scores(margin, index)
 
     known = [(scores(index), labels[index]) for index in (members, others)]
     cut, accuracy = roc.best_threshold(known[0][0], known[1][0])
@@ -56,9 +56,9 @@ def membership_efficacy(evidence: Evidence) -> Measure:
         return Measure(None, NO_THRESHOLD)
     cuts = torch.full((evidence.logits.shape[1],), cut, dtype=torch.float64)
     own = 0
-    for label in labels[forget].unique().tolist():
-        sides = [score[label == of] for score, of in known]
-        if min(map(len, sides)) >= PER_CLASS and (best := roc.best_threshold(*sides))[1] > 0.5:
+    often = torch.stack([of.bincount(minlength=len(cuts)) for _, of in known]).amin(0) >= PER_CLASS
+    for label in labels[forget].unique()[often[labels[forget].unique()]].tolist():
+        if (best := roc.best_threshold(*(score[label == of] for score, of in known)))[1] > 0.5:
             cuts[label], own = best[0], own + 1
 
     def called_unseen(index: Tensor) -> int:
@@ -67,7 +67,7 @@ def membership_efficacy(evidence: Evidence) -> Measure:
     hits, n_forget = called_unseen(forget), len(forget)
     low, high = clopper_pearson(hits, n_forget)
     detail = {"n": n_forget, "low": low, "high": high, "fitted_on": 2 * n, "balanced_accuracy": accuracy, "thresholds": own or 1}
-    peers = evidence.split("forget_test") if evidence.kind == "classes" else others[torch.isin(labels[others], labels[forget])]
+    peers = evidence.unseen if evidence.kind == "classes" else others[torch.isin(labels[others], labels[forget])]
     if peers is not None and len(peers):
         detail["unseen_share"] = called_unseen(peers) / len(peers)
     return Measure(hits / n_forget, detail=detail | weakness(accuracy, n))
@@ -113,7 +113,7 @@ def population_attack(evidence: Evidence) -> Measure:
 
 def known_sides(evidence: Evidence) -> tuple[Tensor, Tensor, Tensor] | Measure:
     """Positions of the forget set, and of the retained and the unseen images that an attack may learn from."""
-    names = ("forget", "retain", "retain_test" if evidence.kind == "classes" else "test")
+    names = ("forget", "retain", evidence.strangers)
     found = [evidence.split(name) for name in names]
     missing = next((name for name, index in zip(names, found, strict=True) if index is None), None)
     return Measure(None, ABSENT[missing]) if missing else tuple(found)

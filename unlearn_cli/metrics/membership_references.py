@@ -89,9 +89,8 @@ def rmia(evidence: Evidence) -> tuple[Tensor, Tensor, dict] | Measure:
         return Measure(None, f"needs at least 2 forgotten and 4 unseen images, there are {len(forget)} and {len(unseen)}")
 
     def ratios(index: Tensor) -> Tensor:
-        labels = evidence.labels[index]
-        theirs = torch.stack([margin(other.logits[index], labels) for other in evidence.references])
-        return log_ratio(margin(evidence.logits[index], labels), theirs)
+        theirs = torch.stack([evidence.scores(margin, index, other) for other in evidence.references])
+        return log_ratio(evidence.scores(margin, index), theirs)
 
     among = ratios(population)
     detail = {"references": len(evidence.references), "population": len(population)}
@@ -114,10 +113,9 @@ def likelihood_ratios(evidence: Evidence) -> tuple[Tensor, Tensor, dict] | Measu
     if (fewer := min(len(forget), len(unseen))) < 2:
         return too_few(fewer)
     index = torch.cat([forget, unseen])
-    labels = evidence.labels[index]
-    own = margin(evidence.logits[index], labels)
+    own = evidence.scores(margin, index)
     inside, outside = (
-        torch.stack([margin(other.logits[index], labels) for other in models])
+        torch.stack([evidence.scores(margin, index, other) for other in models])
         for models in (evidence.shadows, evidence.references)
     )
     scores = likelihood_ratio(own, inside, outside)
