@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from unlearn_cli.metrics.accuracy import ABSENT, share
-from unlearn_cli.metrics.registry import Evidence, Outputs, metric
+from unlearn_cli.metrics.registry import ROWS, Evidence, Outputs, metric
 from unlearn_cli.metrics.report import Measure
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ def feature_membership_auc(evidence: Evidence) -> Measure:
         if index is None:
             return Measure(None, ABSENT[name])
     features, labels = evidence.model.features, evidence.labels
-    if reason := unusable(features[retain]):
+    if reason := unusable(features, retain):
         return Measure(None, reason)
     means, present, centre = probes.class_means(features, labels, retain, evidence.logits.shape[1])
     wins, compared, unseen = 0.0, 0, 0
@@ -176,7 +176,7 @@ def learn(evidence: Evidence, outputs: Outputs) -> tuple[Knowledge | None, str]:
             return None, ABSENT[name]
     forget, retain, held = (evidence.splits[name] for name in ("forget", "retain", "forget_test"))
     features, labels = outputs.features, evidence.labels
-    if reason := unusable(features[torch.cat([forget, retain, held])]):
+    if reason := unusable(features, torch.cat([forget, retain, held])):
         return None, reason
     if not bool(torch.isin(labels[held], labels[forget]).all()):
         return None, "a forgotten class has test images and no training images"
@@ -246,10 +246,11 @@ def gives_logits(outputs: Outputs, weight: Tensor, bias: Tensor | None) -> bool:
     return bool(((found - wanted).abs() <= 1e-2 * (1 + wanted.abs().amax(1, keepdim=True))).all())
 
 
-def unusable(features: Tensor) -> str:
-    """Why nothing can be learned of features, or nothing."""
-    if not bool(features.isfinite().all()):
+def unusable(features: Tensor, index: Tensor) -> str:
+    """Why nothing can be learned of the features of a split, or nothing."""
+    parts = index.split(ROWS)
+    if not all(bool(features[part].isfinite().all()) for part in parts):
         return "the features are not finite"
-    if bool((features == features[0]).all()):
+    if all(bool((features[part] == features[index[0]]).all()) for part in parts):
         return "the features are the same for every image"
     return ""

@@ -109,10 +109,13 @@ def restored(
     again, still = {}, {}
     for k, picks in draws(y, seed).items():
         rows, biases = probes.rows_towards(probes.means_of_draws(shots, y, picks, classes), centre, weight, bias)
-        again[k] = mean(probes.shares(probes.wins(score(held_x, rows, biases), own, best)))
+        hits = [probes.wins(score(held_x[part], rows, biases), own[part], best[part])
+                for part in probes.in_parts(len(held_x), rows)]  # fmt: skip
+        again[k] = mean(probes.shares(torch.cat(hits)))
         if kept is not None:
-            unbeaten = score(kept_x, rows, biases).amax(2) <= bound[:, None]
-            still[k] = mean(probes.shares(unbeaten & was_right[:, None]))
+            unbeaten = [score(kept_x[part], rows, biases).amax(2) <= bound[part, None]
+                        for part in probes.in_parts(len(kept_x), rows)]  # fmt: skip
+            still[k] = mean(probes.shares(torch.cat(unbeaten) & was_right[:, None]))
     return again, still
 
 
