@@ -47,7 +47,7 @@ def learn(
         None when the features are the same for every image.
     """
     forget_x, forget_y, held_x, held_y = features[forget], labels[forget], features[held], labels[held]
-    others = probes.gather(features[retain], labels[retain], classes)
+    others = probes.gather(features, labels, classes, index=retain)
     gone = probes.gather(forget_x, forget_y, classes, others.centre)
     probe = probes.ridge(others + gone)
     if probe is None:

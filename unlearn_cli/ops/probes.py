@@ -14,7 +14,7 @@ from torch import Tensor
 RIDGE = 1e-3
 CONSTANT = 1e-6
 """A feature that varies by less than this share of its size is rounding; standardised, it would be noise."""
-CHUNK = 8192
+CHUNK, COLUMNS = 8192, 64
 SCORES = 1 << 24
 """Scores of images under the rows of all draws that are held at a time."""
 
@@ -59,21 +59,25 @@ class Probe:
         return int((self.scores(features).argmax(1) == labels).sum()) / len(labels)
 
 
-def gather(features: Tensor, labels: Tensor, classes: int, centre: Tensor | None = None) -> Moments:
+def gather(
+    features: Tensor, labels: Tensor, classes: int, centre: Tensor | None = None, index: Tensor | None = None
+) -> Moments:
     """Class-balanced moments of (n, d) features with (n,) labels below `classes`.
 
     Args:
         centre: (d,) to subtract; the mean of the features themselves when left out. Any gives the same probe, one near the
             mean without loss of digits.
+        index: the images that count; all when left out. They are read some at a time, and never copied as a whole.
     """
-    counts = torch.bincount(labels, minlength=classes)
+    index = torch.arange(len(labels)) if index is None else index
+    counts = torch.bincount(labels[index], minlength=classes)
     share = 1 / counts.clamp(min=1).double()
     if centre is None:
-        centre = features.double().mean(0)
+        centre = torch.cat([part[index].double().mean(0) for part in features.split(COLUMNS, dim=1)])
     means = torch.zeros(classes, features.shape[1], dtype=torch.float64)
     second = torch.zeros(features.shape[1], features.shape[1], dtype=torch.float64)
-    for x, y in zip(features.split(CHUNK), labels.split(CHUNK), strict=True):
-        h = x.double() - centre
+    for part in index.split(CHUNK):
+        h, y = features[part].double() - centre, labels[part]
         weighted = h * share[y, None]
         means.index_add_(0, y, weighted)
         second += h.T @ weighted
