@@ -70,7 +70,8 @@ def unlearning_score(evidence: Evidence) -> Measure:
     kept, forgotten = accuracy(evidence, "retain_test"), accuracy(evidence, "forget_test")
     if kept.value is None or forgotten.value is None:
         return Measure(None, kept.reason or forgotten.reason)
-    return Measure(us(kept.value, forgotten.value))
+    fewer = min(kept.detail["n"], forgotten.detail["n"])
+    return Measure(us(kept.value, forgotten.value), detail={"n": fewer})
 
 
 @metric(better="lower", needs=("reference",), short="Δ forget", source="TMU: gap to the retrained model, Delta")
@@ -84,7 +85,7 @@ def forget_accuracy_gap(evidence: Evidence) -> Measure:
     index = evidence.splits["forget"]
     theirs = [share(evidence.right(other)[index]) for other in evidence.references]
     gaps = [abs(own.value - value) for value in theirs]          # the mean of distances, not the distance of means
-    return Measure(sum(gaps) / len(gaps), detail={"references": len(gaps)})
+    return Measure(sum(gaps) / len(gaps), detail={"n": len(index), "references": len(gaps)})
 
 
 def accuracy(evidence: Evidence, split: str) -> Measure:

@@ -8,9 +8,11 @@ between the retrained and the original model does. Recoveries are that place: 0 
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 from typing import TYPE_CHECKING
 
 from unlearn_cli.metrics.accuracy import ABSENT, share
+from unlearn_cli.metrics.enough import too_few
 from unlearn_cli.metrics.registry import ROWS, Evidence, Outputs, metric
 from unlearn_cli.metrics.report import Measure
 
@@ -77,8 +79,22 @@ def class_separation(evidence: Evidence) -> Measure:
 
 @metric(better="lower", needs=("class", "original", "reference"), short="separation recovery", source="ours")
 def separation_recovery(evidence: Evidence) -> Measure:
-    """Where the class separation lies between the references' (0) and the original's (1)."""
-    return recovery(evidence, lambda known: known.separation, APART)
+    """Where the class separation lies between the references' (0) and the original's (1).
+
+    `noise_of_images` is the ratio's standard deviation over other test images, every model asked about the same ones.
+    """
+    import torch
+
+    found = recovery(evidence, lambda known: known.separation, APART)
+    if found.value is None:
+        return found
+    models = (evidence.model, evidence.original, *evidence.references)
+    own, original, *references = (knowledge(evidence, outputs)[0].separations for outputs in models)
+    base = torch.stack(references).mean(0)
+    rest = own - base - found.detail["ratio"] * (original - base)
+    gap = found.detail["original"] - found.detail["reference"]
+    noise = (rest.std() / len(rest) ** 0.5 / gap).item() if len(rest) > 1 else inf
+    return Measure(found.value, detail=found.detail | {"noise_of_images": noise})
 
 
 @metric(better="reference", needs=("class",), short="prototype head", source="prototype attack: 10 images, no training")
@@ -153,6 +169,8 @@ def feature_membership_auc(evidence: Evidence) -> Measure:
             compared, unseen = compared + len(own), unseen + len(others)
     if not compared:
         return Measure(None, "no class of the listed images has both test images and images to retain")
+    if few := too_few(compared, unseen):
+        return few
     return Measure(wins / compared, detail={"n": compared, "n_unseen": unseen})
 
 
@@ -204,7 +222,8 @@ def recovery(evidence: Evidence, of: Callable[[Knowledge], float], least: float)
             return Measure(None, reason)
         found.append(of(known))
     own, original, *references = found
-    return between(own, original, references, least)
+    place = between(own, original, references, least)
+    return place if place.value is None else Measure(place.value, detail=place.detail | {"n": known.n})
 
 
 def between(own: float, original: float, references: list[float], least: float) -> Measure:

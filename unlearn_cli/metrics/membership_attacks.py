@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from unlearn_cli.metrics.accuracy import ABSENT
-from unlearn_cli.metrics.membership import FEW, too_few
+from unlearn_cli.metrics.enough import too_few
 from unlearn_cli.metrics.registry import Evidence, metric
 from unlearn_cli.metrics.report import Measure
 
@@ -41,8 +41,8 @@ def membership_efficacy(evidence: Evidence) -> Measure:
         return given
     forget, retain, unseen = given
     n = min(len(retain), len(unseen))
-    if n < 2:
-        return too_few(n)
+    if few := too_few(n, n):
+        return few
     draws = torch.Generator().manual_seed(evidence.seed)
     members, others = (index[torch.randperm(len(index), generator=draws)[:n]] for index in (retain, unseen))
     labels = evidence.labels
@@ -96,8 +96,10 @@ def population_attack(evidence: Evidence) -> Measure:
     wanted = None if evidence.kind == "classes" else labels[forget]
     found = alike(labels[retain], labels[unseen], wanted, torch.Generator().manual_seed(evidence.seed))
     members, others, population = retain[found[0]], unseen[found[1]], unseen[found[2]]
-    if (n := len(others)) < 2:
-        return Measure(None, f"needs at least 4 unseen images of classes that are retained too, there are {n + len(population)}")
+    n = len(others)
+    if few := too_few(n, n):
+        there = f"{few.reason}, half of the unseen images of classes that are retained too"
+        return Measure(None, there)
     losses = [evidence.losses(index) for index in (forget, members, others, population)]
     detail = population_success(*losses)
     if detail["balanced_accuracy"] == 0.5:
@@ -124,8 +126,6 @@ def weakness(accuracy: float, n: int) -> dict[str, str]:
 
     Twice its excess over 1/2 is Smirnov's largest distance between two samples of one distribution.
     """
-    if n < FEW:
-        return {"note": f"learned from only {n} images on each side: says little"}
     if 2 * accuracy - 1 <= SMIRNOV * (2 / n) ** 0.5:
         return {"note": "the attack cannot tell this model's retained images from unseen ones either: says little"}
     return {}

@@ -20,7 +20,7 @@ class Knowledge:
 
     Args:
         probe: accuracy of a probe trained on all classes; probes, prototypes: accuracies by the number of images.
-        separation: mean over images of (1 + difference of cosines) / 2, from -0.5 to 1.5.
+        separation: mean over images of (1 + difference of cosines) / 2, from -0.5 to 1.5; separations: (n,) of each.
         centre: (d,) mean over retained classes of their mean feature.
         n: test images.
     """
@@ -31,6 +31,7 @@ class Knowledge:
     separation: float
     centre: Tensor = field(repr=False)
     n: int
+    separations: Tensor = field(repr=False)
 
 
 def learn(
@@ -62,8 +63,9 @@ def learn(
         shots = (probes.gather(forget_x[pick], forget_y[pick], classes, others.centre) for pick in picks[:PROBE_DRAWS])
         few[k] = mean([probes.ridge(others + shot).accuracy(held_x, held_y) for shot in shots])
     place = present.cumsum(0) - 1
-    apart = probes.separation(held_x, place[held_y], means[present], centre).mean().item()
-    return Knowledge(probe.accuracy(held_x, held_y), few, prototypes, (1 + apart) / 2, centre, len(held))
+    apart = probes.separation(held_x, place[held_y], means[present], centre)
+    middle = (1 + apart.mean().item()) / 2
+    return Knowledge(probe.accuracy(held_x, held_y), few, prototypes, middle, centre, len(held), (1 + apart) / 2)
 
 
 def draws(labels: Tensor, seed: int) -> dict[int, Tensor]:
