@@ -48,6 +48,7 @@ def measures(
         labels=model.folder.images.labels,
         splits=case.splits,
         forgotten=case.forgotten,
+        names=tuple(model.record.classes),
         original=original,
         references=references,
         seed=seed,

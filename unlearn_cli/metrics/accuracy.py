@@ -6,7 +6,7 @@ never masked.
 
 from math import e, exp
 
-from unlearn_cli.metrics.registry import Evidence, metric
+from unlearn_cli.metrics.registry import CLASSES_ONLY, Evidence, metric
 from unlearn_cli.metrics.report import Measure
 
 ABSENT = {
@@ -66,7 +66,7 @@ def top_two_accuracy(evidence: Evidence) -> Measure:
 def unlearning_score(evidence: Evidence) -> Measure:
     """Retained and forgotten test accuracy in one number: 1 is perfect, 0.5 is the untouched or the useless model."""
     if evidence.kind == "images":
-        return Measure(None, "defined for requests that name classes only")
+        return Measure(None, CLASSES_ONLY)
     kept, forgotten = accuracy(evidence, "retain_test"), accuracy(evidence, "forget_test")
     if kept.value is None or forgotten.value is None:
         return Measure(None, kept.reason or forgotten.reason)

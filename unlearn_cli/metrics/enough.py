@@ -6,8 +6,10 @@ held only where a model that should miss it would keep it by luck less often tha
 
 That model's true value lies in the middle of what the limit excludes (of the larger part, where a limit has two sides). For
 an upper limit on what is forgotten it is the original's, where that is lower, and where the limit or the metric is relative to
-the reference: all models answer the same images. Means over n images are taken for counts, and two sides for ranks, since
-nothing bounded varies more. How widely references lie apart is another question (`metrics.noise`).
+the reference: all models answer the same images. Of two sides it is the original's where that is higher.
+
+Means over n images are taken for counts, and two sides for ranks: nothing bounded varies more. How widely references lie
+apart is another question (`metrics.noise`).
 """
 
 from collections.abc import Callable
@@ -19,7 +21,7 @@ from unlearn_cli.metrics.report import Measure
 from unlearn_cli.metrics.requirements import Requirement
 
 NOISE = 0.1
-LUCK = 0.01
+LUCK = 0.02
 MARGIN = 0.05
 """An accuracy is back when it is within this of the original's: times of relearning need an image to weigh no more."""
 FARTHEST = 5000
@@ -64,11 +66,14 @@ def lucky(limit: Requirement, target: float, measure: Measure, original: Measure
         return ""
     edge, rival, upper = excluded(limit.operator, target, float(limit.tolerance), metric.most)
     whose = "a model halfway to what the limit excludes"
-    if upper and limit.operator != "=" and metric.about == "forgetting":
+    before = None
+    if upper and metric.about == "forgetting":
         is_place = "ratio" in measure.detail
         before = smoothed(1.0, n, metric) if is_place else rate(original, metric)
-        if before is not None and (is_place or limit.base == "reference" or before < rival):
-            rival, whose = before, "even the original"
+    if before is not None and limit.operator == "=":
+        rival = max(rival, before)
+    elif before is not None and (is_place or limit.base == "reference" or before < rival):
+        rival, whose = before, "even the original"
     luck = luck_of(measure, edge / metric.most, rival / metric.most, upper)
     if (chance := luck(1.0)) < LUCK:
         return ""

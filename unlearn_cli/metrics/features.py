@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from unlearn_cli.metrics.accuracy import ABSENT, share
 from unlearn_cli.metrics.enough import too_few
-from unlearn_cli.metrics.registry import ROWS, Evidence, Outputs, metric
+from unlearn_cli.metrics.registry import CLASSES_ONLY, IMAGES_ONLY, ROWS, Evidence, Outputs, metric
 from unlearn_cli.metrics.report import Measure
 
 if TYPE_CHECKING:
@@ -25,8 +25,6 @@ POINTS = 0.03
 """Accuracies of original and reference that lie closer than this cannot be told from noise."""
 APART = 0.05
 """The same for class separations."""
-CLASSES_ONLY = "defined for requests that name classes only"
-IMAGES_ONLY = "defined for requests that name images only"
 
 
 @metric(better="reference", needs=("class",), short="probe", source="representation audit: closed-form ridge probe")
@@ -114,8 +112,9 @@ def prototype_accuracy(evidence: Evidence) -> Measure:
     if not gives_logits(evidence.model, *head):
         return Measure(None, "the head does not give the model's logits from its features")
     kept, of = evidence.split("retain_test"), (evidence.model.features, evidence.labels, evidence.logits)
+    rows = tuple(part if part is None else part.double() for part in head)
     again, still = restored(
-        *of, tuple(part if part is None else part.double() for part in head), known.centre, evidence.splits["forget"], evidence.splits["forget_test"], kept, evidence.seed
+        *of, rows, known.centre, evidence.splits["forget"], evidence.splits["forget_test"], kept, evidence.seed
     )
     detail = {"n": known.n, "draws": DRAWS, "shots": list(again), "accuracy": list(again.values())}
     if kept is not None:

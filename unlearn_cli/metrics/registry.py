@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 DIRECTIONS = ("higher", "lower", "reference")
 COSTLY = {"relearn", "random", "curves", "revival", "shadow", "blocks"}
 """Needs that take passes of their own, or training."""
+CLASSES_ONLY = "defined for requests that name classes only"
+IMAGES_ONLY = "defined for requests that name images only"
 UNITS = ("fraction", "score", "seconds", "epochs", "steps")
 ROWS = 4096
 """Images whose logits are read at a time where a number is computed in float64: no second copy of all logits is made."""
@@ -101,6 +103,7 @@ class Evidence:
         random_logits: (n_forget, K) of a network with random weights on the forget set, in the order of its split.
         shadows: models that were trained with the forget set and forgot it by the judged one's method, with other seeds.
         blocks: how alike the blocks are to other models', where that was measured.
+        names: of the classes, by their index.
     """
 
     model: Outputs
@@ -116,6 +119,7 @@ class Evidence:
     random_logits: Tensor | None = None
     shadows: list[Outputs] = field(default_factory=list)
     blocks: Blocks | None = None
+    names: tuple[str, ...] = ()
 
     @property
     def logits(self) -> Tensor:
