@@ -78,8 +78,8 @@ def lucky(limit: Requirement, target: float, measure: Measure, original: Measure
     if (chance := luck(1.0)) < LUCK:
         return ""
     most = next((m for m in range(n + 1, FARTHEST) if luck(m / n) < LUCK), None) if (rival > edge) == upper else None
-    much = f"{most:,} would do" if most else f"no number below {FARTHEST:,} would do"
-    return few(measure, f"{whose} would keep it with a chance of {100 * chance:.2g} %; {much}")
+    keeps = f"{whose} would keep it with a chance of {100 * chance:.3g} %"
+    return few(measure, f"{keeps}; {most:,} would do") if most else f"{keeps}, and more images than {n:,} do not help"
 
 
 def images(measure: Measure) -> int | None:
