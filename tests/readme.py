@@ -132,7 +132,7 @@ def metrics_part() -> str:
     """Every metric with its unit, its good direction for classes and for listed images, and its source."""
     rows = []
     for m in registry.known().values():
-        images = "not defined" if "class" in m.needs else direction(m.direction(False))
+        images = "not defined" if "class" in m.needs else direction(m.direction("images"))
         needs = ", ".join(need for need in m.needs if need not in ("class", "relearn"))
         rows.append([f"`{m.name}`", m.help, m.unit, direction(m.better), images, needs, m.source])
     head = ["metric", "meaning", "unit", "better, for classes", "better, for images", "needs", "source"]

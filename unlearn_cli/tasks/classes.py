@@ -34,6 +34,12 @@ class Classes:
         """(n,) bool: the answer is the image's own label."""
         return self.answer(logits) == y
 
+    def place(self, logits: Tensor, y: Tensor) -> Tensor:
+        """(n,) how many labels come before an image's own; of equal logits the lower index comes first, as in `answer`."""
+        own = logits.gather(1, y[:, None])
+        before = torch.arange(self.count, device=y.device) < y[:, None]
+        return ((logits > own) | ((logits == own) & before)).sum(1)
+
     def vanishing(self, y: Tensor) -> Tensor:
         """(n, K) bool: what the model is to say of each image no more."""
         return suppressed(y, self.count, self.forgotten)
