@@ -17,9 +17,7 @@ from unlearn_cli.cases.case import Case
 from unlearn_cli.cases.loading import Loaded
 from unlearn_cli.data.splits import Split
 from unlearn_cli.engine.kept import kept
-from unlearn_cli.engine.relearning import relearn_curve
 from unlearn_cli.engine.run import Options, Run, deterministic
-from unlearn_cli.engine.stages import stage_similarity
 from unlearn_cli.errors import UnlearnError
 from unlearn_cli.kinds import Kind
 from unlearn_cli.metrics import registry
@@ -27,6 +25,8 @@ from unlearn_cli.metrics.accuracy import ABSENT
 from unlearn_cli.metrics.registry import Blocks, Curves
 from unlearn_cli.metrics.relearning import measured_by
 from unlearn_cli.settings import declared
+from unlearn_cli.techniques.relearning import relearn_curve
+from unlearn_cli.techniques.stages import stage_similarity
 
 LAYOUT = 1
 """Raise when the same models and images would give other numbers."""
@@ -95,7 +95,7 @@ def unfit(model: Loaded, case: Case, arm: str, shots: int) -> str:
 
 
 def draw(model: Loaded, case: Case, arm: str, options: Options, **settings: Any) -> Curves | str:
-    """A model's own relearning curves (`engine.relearning.relearn_curve`), or the reason why there are none.
+    """A model's own relearning curves (`techniques.relearning.relearn_curve`), or the reason why there are none.
 
     Args:
         arm: "few_shot" or "retain".

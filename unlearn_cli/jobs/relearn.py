@@ -12,13 +12,13 @@ from unlearn_cli.cases.measuring import measures
 from unlearn_cli.cases.references import distinct
 from unlearn_cli.data.requests import Request
 from unlearn_cli.data.splits import Split
-from unlearn_cli.engine.relearning import relearn_curve, relearn_epochs
 from unlearn_cli.engine.run import Options, deterministic
 from unlearn_cli.errors import UnlearnError, did_you_mean
 from unlearn_cli.metrics import registry, relearning
 from unlearn_cli.metrics.registry import Outputs
 from unlearn_cli.metrics.report import Measure, Report, Row
 from unlearn_cli.settings import Setting, declared, parse
+from unlearn_cli.techniques.relearning import relearn_curve, relearn_epochs
 
 ATTACKS = ("epochs", "few-shot", "retain")
 """Training on all training images; on a few forgotten ones among retain images; on retain images alone."""

@@ -19,10 +19,10 @@ from unlearn_cli.data.folder import Folder
 from unlearn_cli.data.requests import Request, resolve
 from unlearn_cli.data.splits import Split, split
 from unlearn_cli.engine.run import Options, Run, deterministic
-from unlearn_cli.engine.training import Progress, fit, prepare
 from unlearn_cli.errors import UnlearnError
 from unlearn_cli.models.recipes import Recipe
 from unlearn_cli.ops.features import find_head
+from unlearn_cli.techniques.training import Progress, fit, prepare
 
 OF_A_RUN = {"seconds", "images_read", "stopped_by", "notes", "device", "versions"}
 """What a step of the lineage says of how it went, and not of what was asked."""

@@ -81,7 +81,7 @@ class Method:
         """Change an adopted model in place."""
         self.function(run, model, splits, **values)
         if values.get("bn") == "recalibrate":
-            from unlearn_cli.engine.calibration import recalibrate
+            from unlearn_cli.techniques.calibration import recalibrate
 
             recalibrate(run, model, splits.retain)
 

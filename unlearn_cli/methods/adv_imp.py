@@ -27,15 +27,16 @@ from torch import Tensor, nn
 from unlearn_cli.data.splits import Split, Splits
 from unlearn_cli.engine.batches import Batch, Features
 from unlearn_cli.engine.run import Run
-from unlearn_cli.engine.stopping import still_known, watch
 from unlearn_cli.methods import BatchNorm, method, setting
 from unlearn_cli.ops.attacks import targeted_pgd
-from unlearn_cli.ops.importance import output_importance, pull, unimportance
+from unlearn_cli.ops.importance import pull, unimportance
 from unlearn_cli.ops.losses import cross_entropy
 from unlearn_cli.ops.modes import train_mode
 from unlearn_cli.ops.relabel import suppressed
 from unlearn_cli.ops.relabel_draws import wrong_labels
 from unlearn_cli.ops.sampling import repeated
+from unlearn_cli.techniques.importance import output_importance
+from unlearn_cli.techniques.stopping import still_known, watch
 
 
 @method("Adversarial examples and weight importance", paper="Learning to Unlearn, AAAI 2024", scope="class classes instances",

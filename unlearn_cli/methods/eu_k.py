@@ -22,9 +22,10 @@ from unlearn_cli.data.splits import Splits
 from unlearn_cli.engine.run import Run
 from unlearn_cli.methods import BatchNorm, method, setting
 from unlearn_cli.ops.freezing import blocks as blocks_of
-from unlearn_cli.ops.freezing import freeze_but, last_layers, read_once, renew, train_only
+from unlearn_cli.ops.freezing import freeze_but, last_layers, renew, train_only
 from unlearn_cli.ops.losses import cross_entropy
 from unlearn_cli.ops.schedules import rate
+from unlearn_cli.techniques.freezing import read_once
 
 
 @method("Retraining of the last k layers", paper="baseline, 2022", scope="class classes instances", reads="retain")

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from unlearn_cli.data.splits import Splits
 from unlearn_cli.engine.run import Run
 from unlearn_cli.methods import method, setting
-from unlearn_cli.ops.fisher import diagonal
+from unlearn_cli.techniques.fisher import diagonal
 
 
 @method("Fisher noise", paper="Fisher forgetting, CVPR 2020", scope="class classes instances", reads="retain")

@@ -30,12 +30,12 @@ from torch.nn.functional import cosine_similarity
 from unlearn_cli.data.splits import Splits
 from unlearn_cli.engine.batches import seeded
 from unlearn_cli.engine.run import Run
-from unlearn_cli.engine.selection import scorer
 from unlearn_cli.methods import BatchNorm, method, setting
 from unlearn_cli.ops.losses import cross_entropy
 from unlearn_cli.ops.modes import train_mode
 from unlearn_cli.ops.noise import at_rest
-from unlearn_cli.ops.pairing import pairs
+from unlearn_cli.techniques.pairing import pairs
+from unlearn_cli.techniques.selection import scorer
 
 DISTANCES = {
     "mse": lambda a, b: (a - b).square().mean(1),

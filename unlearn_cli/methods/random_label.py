@@ -15,11 +15,11 @@ from torch import nn
 
 from unlearn_cli.data.splits import Splits
 from unlearn_cli.engine.run import Run
-from unlearn_cli.engine.stopping import until_forgotten
 from unlearn_cli.methods import BatchNorm, method, setting
 from unlearn_cli.ops.losses import cross_entropy
 from unlearn_cli.ops.modes import train_mode
 from unlearn_cli.ops.relabel_draws import wrong_labels
+from unlearn_cli.techniques.stopping import until_forgotten
 
 
 @method("Fine-tuning on random wrong labels", paper="baseline", scope="class classes instances", reads="forget",

@@ -12,8 +12,8 @@ from torch import nn
 
 from unlearn_cli.data.splits import Splits
 from unlearn_cli.engine.run import Run
-from unlearn_cli.engine.training import fit, prepare
 from unlearn_cli.methods import method, setting
+from unlearn_cli.techniques.training import fit, prepare
 
 
 @method("Retraining from scratch", paper="reference", scope="class classes instances", reads="retain")

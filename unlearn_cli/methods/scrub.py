@@ -26,11 +26,11 @@ from torch import Tensor, nn
 
 from unlearn_cli.data.splits import Splits
 from unlearn_cli.engine.run import Run
-from unlearn_cli.engine.stopping import unseen_accuracy
 from unlearn_cli.methods import BatchNorm, method, setting
 from unlearn_cli.ops.losses import cross_entropy, kl
 from unlearn_cli.ops.modes import batchnorms, train_mode
 from unlearn_cli.ops.schedules import stepped
+from unlearn_cli.techniques.stopping import unseen_accuracy
 
 Order = Literal["paper", "min-then-max", "interleave"]
 

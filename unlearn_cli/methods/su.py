@@ -21,11 +21,11 @@ from torch import nn
 
 from unlearn_cli.data.splits import Splits
 from unlearn_cli.engine.run import Run
-from unlearn_cli.engine.stopping import goal_of, until_forgotten
 from unlearn_cli.methods import BatchNorm, method, setting
 from unlearn_cli.ops.losses import kl
 from unlearn_cli.ops.modes import train_mode
 from unlearn_cli.ops.relabel import suppressed, without
+from unlearn_cli.techniques.stopping import goal_of, until_forgotten
 
 
 @method("Self-Unlearning", paper="SULI, 2025", scope="class classes instances", reads="forget", instances_read="selection")

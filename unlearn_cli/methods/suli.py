@@ -27,12 +27,12 @@ from torch import Tensor, nn
 
 from unlearn_cli.data.splits import Splits
 from unlearn_cli.engine.run import Run
-from unlearn_cli.engine.stopping import goal_of, still_known
 from unlearn_cli.errors import UnlearnError
 from unlearn_cli.methods import BatchNorm, method, setting
 from unlearn_cli.ops.losses import entropy, kl
 from unlearn_cli.ops.modes import train_mode
 from unlearn_cli.ops.relabel import suppressed, without
+from unlearn_cli.techniques.stopping import goal_of, still_known
 
 
 @method("Self-Unlearning with Layered Iteration", paper="SULI, 2025", scope="class classes instances", reads="forget",

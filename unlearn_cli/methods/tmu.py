@@ -29,14 +29,15 @@ from torch import Tensor, nn
 from unlearn_cli.data.splits import Split, Splits
 from unlearn_cli.engine.batches import Features, seeded
 from unlearn_cli.engine.run import Run
-from unlearn_cli.engine.training import prepare, train
 from unlearn_cli.methods import BatchNorm, method, setting
-from unlearn_cli.ops.classifier import classifier
-from unlearn_cli.ops.difficulty import attack_loss_of, distances_of, easiest, held_out, loss_of, references, unit_scaled
+from unlearn_cli.ops.difficulty import easiest, unit_scaled
 from unlearn_cli.ops.losses import cross_entropy
 from unlearn_cli.ops.modes import train_mode
-from unlearn_cli.ops.noise import noisy
 from unlearn_cli.ops.relabel_draws import wrong_labels
+from unlearn_cli.techniques.classifier import classifier
+from unlearn_cli.techniques.difficulty import attack_loss_of, distances_of, held_out, loss_of, references
+from unlearn_cli.techniques.noise import noisy
+from unlearn_cli.techniques.training import prepare, train
 
 FEW = 5
 """Fewer images than this have no spread of their own to speak of."""

@@ -30,12 +30,12 @@ from unlearn_cli.data.splits import Splits
 from unlearn_cli.engine.batches import Features, seeded
 from unlearn_cli.engine.optim import Optimizer
 from unlearn_cli.engine.run import Run
-from unlearn_cli.engine.training import train
 from unlearn_cli.methods import BatchNorm, method, setting
 from unlearn_cli.ops.losses import cross_entropy
 from unlearn_cli.ops.modes import train_mode
 from unlearn_cli.ops.noise import at_rest, descend, error_maximising
 from unlearn_cli.ops.sampling import some_of_each
+from unlearn_cli.techniques.training import train
 
 
 @method("Error-maximising noise, impair and repair", paper="UNSIR, TNNLS 2023", scope="class classes instances", reads="retain",

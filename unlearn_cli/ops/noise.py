@@ -1,23 +1,13 @@
-"""Noise on images, and images made by descent on the input while the network rests: error-maximising noise and its like."""
+"""Images made by descent on the input while the network rests: error-maximising noise and its like."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from unlearn_cli.ops.losses import cross_entropy
 from unlearn_cli.ops.modes import batchnorms
-
-if TYPE_CHECKING:
-    from unlearn_cli.engine.batches import Batch
-    from unlearn_cli.engine.run import Run
-
-
-def noisy(run: "Run", b: "Batch", chosen: Tensor, std: float) -> Tensor:
-    """The batch's images, the chosen ones (n,) with fresh Gaussian noise; std in [0, 1] pixels."""
-    return b.x + run.gaussian(b) * (std / run.pixels.std) * chosen.view(-1, 1, 1, 1)
 
 
 def error_maximising(logits: Tensor, y: Tensor, noise: Tensor, lam: float) -> Tensor:
