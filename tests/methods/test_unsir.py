@@ -7,11 +7,11 @@ import torch
 from torch.testing import assert_close
 from toys import Toy, listed, same
 
-from tests.quick import QUICK
+from tests.quick import quick
 from tests.splitting import split
 from unlearn_cli import methods
 from unlearn_cli.cases.unlearning import unlearn
-from unlearn_cli.data.requests import Request
+from unlearn_cli.data.requests import Request, resolve
 from unlearn_cli.engine.optim import Optimizer
 from unlearn_cli.engine.run import Options, Run
 from unlearn_cli.methods import unsir as file
@@ -28,7 +28,8 @@ def forget_with(toy, request, change, name="forget", **settings):
     images = replace(images, pixels=images.pixels.clone(), labels=images.labels.clone())
     change(images, getattr(split(loaded.folder, request, reads=name), name).index)
     loaded.folder = replace(loaded.folder, images=images)
-    return unlearn(loaded, METHOD, METHOD.parse(QUICK["unsir"] | settings), request, Options(device="cpu", precision="float32"))[1]
+    values = METHOD.parse(quick("unsir", request.kind) | settings, request.kind)
+    return unlearn(loaded, METHOD, values, resolve(request, loaded.folder), Options(device="cpu", precision="float32"))[1]
 
 
 def blacken(images, index):

@@ -79,7 +79,7 @@ def beside(each: Sequence[Curves | str], i: int, original: int | None, reference
 def parts(model: Loaded, case: Case) -> tuple[Split, Split, Split]:
     """The forget set, the retain set, and what is looked at: the classes' test images, or the listed images themselves."""
     names = ("forget", "retain", "forget_test" if case.kind == "classes" else "forget")
-    forget, retain, held = (Split(name, model.folder.images, case.splits[name]) for name in names)
+    forget, retain, held = (Split(name, model.folder.images, case.splits[name], case.target.task) for name in names)
     return forget, retain, held
 
 
@@ -138,7 +138,7 @@ def drawn_or_why(model: Loaded, case: Case, arm: str, options: Options, **settin
 
 def untrained(model: Loaded, case: Case, options: Options) -> Tensor:
     """(n_forget, K) logits that a network of this architecture with random weights gives the forget set."""
-    run, forget = model.run(options), Split("forget", model.folder.images, case.splits["forget"])
+    run, forget = model.run(options), Split("forget", model.folder.images, case.splits["forget"], case.target.task)
 
     def read() -> dict[str, Tensor]:
         with run.adopted(model.model, model.head) as network:
@@ -180,7 +180,7 @@ def similarity(one: Loaded, other: Loaded, case: Case, options: Options) -> dict
     if (one.record.size, one.record.channels) != (other.record.size, other.record.channels):
         return {}
     run, theirs = one.run(options), other.run(options)
-    forget = Split("forget", one.folder.images, case.splits["forget"])
+    forget = Split("forget", one.folder.images, case.splits["forget"], case.target.task)
     names = [name for name, _ in one.model.named_children()]
     second = copy.deepcopy(other.model) if other is one else other.model
     normalised = None if (run.mean, run.std) == (theirs.mean, theirs.std) else theirs

@@ -54,10 +54,11 @@ def compare(
     policy.check(verify)
     if sort:
         requirements.metric_called(sort)
-    tried = trials.trials(run_methods, settings or {})
+    trials.check(run_methods, settings or {})
     first, loaded, roles = _open(checkpoints, references, bool(verify), plain, options)
     aside = max(selection_of(model.record) for model in loaded)
     case = _case(loaded, roles, request, aside)
+    tried = trials.trials(run_methods, settings or {}, case.kind)
     carved = max([aside, *(trial.carves(case.kind) for trial in tried)])
     if carved > aside:
         case = _case(loaded, roles, request, carved)

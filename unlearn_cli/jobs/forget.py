@@ -37,10 +37,10 @@ def forget(
         plain: what a state dict without a record does not say of itself.
     """
     chosen = methods.get(method)
-    values = chosen.parse(settings or {})
     if not request:
         raise UnlearnError("nothing to forget was named.", "pass --class NAME or --instances FILE.")
     chosen.check_scope(request.scope)
+    values = chosen.parse(settings or {}, request.kind)
     if output:
         store.claim(output, force=options.force, inputs=(checkpoint,))
     loaded = load(checkpoint, plain, options)
@@ -56,7 +56,7 @@ def forget(
     step = Step(
         operation="forget",
         method=chosen.name,
-        settings=values,
+        settings=values | run.settled,
         request=wanted,
         selection_fraction=carved,
         source=Source(name=loaded.name, digest=loaded.checkpoint.digest),

@@ -118,7 +118,7 @@ def epochs_report(models: Sequence[Loaded], case: Case, held: Split, values: dic
 
 def epochs_of(model: Loaded, case: Case, held: Split, target: int, values: dict[str, Any], options: Options) -> Measure:
     """How many short epochs a model needs until it gets `target` of the images right, or that it needs more than the cap."""
-    run, train = model.run(options), Split("train", model.folder.images, case.splits["train"])
+    run, train = model.run(options), Split("train", model.folder.images, case.splits["train"], case.target.task)
     with deterministic(run), run.adopted(model.model, model.head) as network:
         epochs, curve = relearn_epochs(run, network, train, held, target, **values)
     detail = {"accuracy_before": curve[0] / len(held), "accuracy_after": curve[-1] / len(held)}

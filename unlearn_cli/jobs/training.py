@@ -22,6 +22,7 @@ from unlearn_cli.engine.run import Options, Run, deterministic
 from unlearn_cli.errors import UnlearnError
 from unlearn_cli.models.recipes import Recipe
 from unlearn_cli.ops.features import find_head
+from unlearn_cli.tasks.classes import Classes
 from unlearn_cli.techniques.training import Progress, fit, prepare
 
 OF_A_RUN = {"seconds", "images_read", "stopped_by", "notes", "device", "versions"}
@@ -47,7 +48,7 @@ class Plan:
 
     @property
     def test(self) -> Split:
-        return Split("test", self.folder.images, self.folder.images.test.nonzero()[:, 0])
+        return Split("test", self.folder.images, self.folder.images.test.nonzero()[:, 0], self.used.task)
 
     def run(self, options: Options) -> Run:
         return Run(options, self.record.mean, self.record.std)
@@ -76,7 +77,8 @@ class Done:
 
 def planned(arch, arch_settings, recipe, folder: Folder, test_fraction, without: Request, output: str, head=None, notes=()) -> Plan:
     """A training on what a request leaves of the images; their normalisation is that of the images left."""
-    used, wanted = Split("train", folder.images, (~folder.images.test).nonzero()[:, 0]), None
+    everything = Split("train", folder.images, (~folder.images.test).nonzero()[:, 0], Classes(len(folder.classes)))
+    used, wanted = everything, None
     if without:
         target = resolve(without, folder)
         wanted = requests.recorded(target, folder)
@@ -102,7 +104,7 @@ def train_once(plan: Plan, output: str, options: Options, resume: bool) -> Done:
         after = plan.after(run)
         trained = {name: tensor.cpu() for name, tensor in model.state_dict().items()}
         with run.adopted(model, head):
-            correct = run.logits(model, plan.test, "testing").argmax(1).cpu() == plan.test.y
+            correct = plan.test.task.correct(run.logits(model, plan.test, "testing").cpu(), plan.test.y)
 
     if run.ranks.first:
         store.write(output, trained, after, force=options.force)
