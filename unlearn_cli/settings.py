@@ -113,16 +113,17 @@ class Setting:
         """Its help, and what else the declaration says of it in words."""
         rules, more = self.rules, []
         if rules.only:
-            more.append(f"for {IN_WORDS[rules.only]} only")
-        more += [f"with {condition}" for condition in self.conditions]
+            more.append(f"only for {IN_WORDS[rules.only]}")
+        more += [f"only {condition}" for condition in self.conditions]
         if rules.none:
             more.append(f"none: {rules.none}")
         return "; ".join([self.help, *more])
 
     @property
     def conditions(self) -> list[str]:
-        """The values of other settings with which it acts, as typed: `optimizer=sgd`."""
-        return [f"{name}={' or '.join(map(typed, _several(values)))}" for name, values in self.rules.when.items()]
+        """What other settings have to be for it to act: `with optimizer=sgd`, or `without blocks`."""
+        return [f"without {name}" if values is None else f"with {name}={' or '.join(map(typed, _several(values)))}"
+                for name, values in self.rules.when.items()]  # fmt: skip
 
     def default_for(self, kind: Kind | None) -> Any:
         """Its default for a request of a kind."""
@@ -152,7 +153,7 @@ class Setting:
             return f"{owner}'s setting {self.name} acts for {only} only; this request names {asked}."
         for (name, wanted), condition in zip(self.rules.when.items(), self.conditions, strict=True):
             if values[name] not in _several(wanted):
-                return f"{owner}'s setting {self.name} acts with {condition} only; here it is {typed(values[name])}."
+                return f"{owner}'s setting {self.name} acts {condition} only; here {name} is {typed(values[name])}."
         return ""
 
     def parse(self, value: Any) -> Any:

@@ -293,6 +293,7 @@ def training(bench: Bench) -> dict:
     from unlearn_cli.data.splits import Split
     from unlearn_cli.engine.memory import keep_freed_memory
     from unlearn_cli.engine.run import Options
+    from unlearn_cli.tasks.classes import Classes
     from unlearn_cli.techniques.training import fit
 
     torch.set_num_threads(bench.args.threads)
@@ -302,7 +303,7 @@ def training(bench: Bench) -> dict:
     images = loaded.folder.images
     index = (~images.test).nonzero()[:, 0]
     index = index[torch.randperm(len(index))[: bench.args.train_images]].sort().values
-    split = Split("train", images, index)
+    split = Split("train", images, index, Classes(len(loaded.folder.classes)))
     recipe = replace(loaded.recipe(), epochs=1, lookahead_every=0)
     run = loaded.run(Options(device="cpu"))
     augmenting = []

@@ -25,7 +25,7 @@ from unlearn_cli.cases.loading import Loaded, Plain, load
 from unlearn_cli.cases.requests import read_list, resolve
 from unlearn_cli.cases.unlearning import unlearn
 from unlearn_cli.data.augment import normalise
-from unlearn_cli.data.requests import Request
+from unlearn_cli.data.requests import Request, resolve
 from unlearn_cli.engine.memory import keep_freed_memory
 from unlearn_cli.engine.run import Options
 from unlearn_cli.ops.freezing import freeze_but, last_layers
@@ -115,11 +115,12 @@ def turn(checkpoint: str, method: methods.Method, settings: dict, passes: Callab
     loaded = load(checkpoint, Plain(), Options())
     parts = split(loaded.folder, request, ("forget", "retain", "selection"), 0.2)
     held = int(torch.isin(parts.selection.y, parts.forget.y).sum())
-    wanted = passes(Sizes(len(parts.forget), len(parts.retain), held, parts.classes))
+    wanted = passes(Sizes(len(parts.forget), len(parts.retain), held, parts.task.count))
     kinds = {(kind, size) for kind, size, _ in wanted}
     before = {kind: rate(loaded, *kind, images) for kind in kinds}
     brief = {"epochs": 1} if "epochs" in method.settings else {}
-    run, _, _ = unlearn(loaded, method, method.parse(brief | settings), request, Options())
+    values = method.parse(brief | settings, request.kind)
+    run, _, _ = unlearn(loaded, method, values, resolve(request, loaded.folder), Options())
     after = {kind: rate(loaded, *kind, images) for kind in kinds}
     return sum(n * (before[kind, size] + after[kind, size]) / 2 for kind, size, n in wanted), run.seconds
 

@@ -31,8 +31,8 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     loaded, retrained = load(args.checkpoint, Plain(), Options()), load(args.reference, Plain(), Options())
-    request, _ = resolve(Request((), read_list(args.instances)), loaded.folder)
-    splits = split(loaded.folder, request, methods.get("tmu").reads_with({}, "images"), 0.2)
+    target = resolve(Request(instances=tuple(read_list(args.instances))), loaded.folder)
+    splits = split(loaded.folder, target, methods.get("tmu").reads_with({}, "images"), 0.2)
 
     run = retrained.run(Options())
     with run.adopted(retrained.model, retrained.head) as model:

@@ -160,7 +160,7 @@ def test_a_kept_run_is_a_checkpoint_like_the_one_that_forget_writes(here):
 
 def place_of(checkpoint="model.safetensors", method="lau", seed=0, selection=0.2, request=THREE, options=None, plain=Plain(),
              **settings):  # fmt: skip
-    (trial,) = trials.trials([method], settings)
+    (trial,) = trials.trials([method], settings, request.kind)
     chosen = options or Options(device="cpu", precision="float32", seed=seed)
     first = load(checkpoint, plain, chosen)
     return kept.place(first, trial.method, trial.values, resolve(request, first.folder), selection, first.run(chosen))

@@ -33,7 +33,7 @@ def boundary_expand(
     momentum: Annotated[float, setting("SGD's momentum", ge=0, lt=1)] = 0.9,
     weight_decay: Annotated[float, setting("L2 penalty on the weights", ge=0)] = 0.0,
     batch_size: Annotated[int, setting("images per step", ge=1)] = 64,
-    stop_accuracy: Annotated[float | None, setting("forget accuracy that ends it", none="none does", ge=0, le=1)] = None,
+    stop_accuracy: Annotated[float | None, setting("forget accuracy that ends it", none="the budget does", ge=0, le=1)] = None,
     bn: BatchNorm = "eval",
 ) -> None:  # fmt: skip
     forget = splits.forget

@@ -37,7 +37,7 @@ def su(
     batch_size: Annotated[int, setting("images per step", ge=1)] = 256,
     temperature: Annotated[float, setting("softens both sides", images=1.0, ge=1)] = 4.0,
     epsilon: Annotated[float, setting("probability left to what is to vanish", ge=0, lt=1)] = 0.0,
-    spa_label: Annotated[Literal["true", "argmax"], setting("it loses its own label, or the prediction", only="images")] = "true",
+    spa_label: Annotated[Literal["true", "argmax"], setting("what each loses: its label or the answer", only="images")] = "true",
     stop_accuracy: Annotated[
         float | None,
         setting("forget accuracy that ends it", classes=0.0, computed="the original's on unseen ones", ge=0, le=1),

@@ -48,7 +48,7 @@ def suli(
     weight_decay: Annotated[float, setting("L2 penalty on the weights", ge=0)] = 0.0,
     temperature: Annotated[float, setting("softens both sides", ge=1)] = 1.0,
     epsilon: Annotated[float, setting("probability left to what is to vanish", ge=0, lt=1)] = 0.0,
-    spa_label: Annotated[Literal["true", "argmax"], setting("it loses its own label, or the prediction", only="images")] = "true",
+    spa_label: Annotated[Literal["true", "argmax"], setting("what each loses: its label or the answer", only="images")] = "true",
     forwards: Annotated[int, setting("2 makes the target in a forward pass of its own", ge=1, le=2)] = 1,
     rollback: Annotated[bool, setting("undo chunks that raised the forget accuracy", images=False)] = True,
     check_every: Annotated[int, setting("chunks between two looks at the forget accuracy; each pass ends with one", ge=1)] = 1,

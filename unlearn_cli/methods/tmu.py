@@ -49,7 +49,9 @@ def tmu(
     run: Run, model: nn.Module, splits: Splits, *,
     features: Annotated[Literal["all", "df_cf", "df_af", "af_cf", "df", "af", "cf"], setting("what tells easy images")] = "all",
     df: Annotated[Literal["mean", "concat"], setting("the nearest distances as their mean, or one by one", when=HAVE_DF)] = "mean",
-    df_references: Annotated[Literal["own", "twin"], setting("D_f's DF: retain images as θ₀ or M_t sees", when=HAVE_DF)] = "own",
+    df_references: Annotated[
+        Literal["own", "twin"], setting("DF's retain images as θ₀ sees them, or M_t, for D_f", when=HAVE_DF)
+    ] = "own",
     nearest: Annotated[int, setting("how many of the nearest retain images DF looks at", when=HAVE_DF, ge=1)] = 5,
     reference_limit: Annotated[int, setting("retain images per class that DF looks among, at most", when=HAVE_DF, ge=1)] = 5000,
     attack_radius: Annotated[float, setting("of AF's attack, L-infinity, in [0, 1] pixels", when=HAVE_AF, gt=0, le=1)] = 4 / 255,
@@ -82,7 +84,7 @@ def tmu(
 ) -> None:  # fmt: skip
     settings = {name: value for name, value in locals().items() if name not in ("run", "model", "splits")}
     twin = twin_of(run, model, splits, twin_epochs, twin_lr, twin_fraction, batch_size) if start == "twin" else None
-    easy = predict_easy(run, model, splits, twin, **settings)
+    easy = predict_easy(run, model, splits, twin, **settings) & ~splits.task.lost(splits.forget.y)
     if twin is not None:
         model.load_state_dict(twin.state_dict())
 

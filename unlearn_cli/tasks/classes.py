@@ -69,6 +69,10 @@ class Classes:
 
     # what may be taught
 
+    def lost(self, y: Tensor) -> Tensor:
+        """(n,) bool: labels that earlier requests forgot, which no image is to be shown with again."""
+        return self._mask(self.earlier, y.device)[y]
+
     def wrong(self, y: Tensor, draw: torch.Generator) -> Tensor:
         """(n,) labels drawn uniformly among those that are not an image's own and that no request forgets; y on the CPU.
 
