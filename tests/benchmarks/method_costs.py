@@ -22,7 +22,7 @@ from torch.nn.functional import cross_entropy
 from tests.splitting import split
 from unlearn_cli import methods
 from unlearn_cli.cases.loading import Loaded, Plain, load
-from unlearn_cli.cases.requests import read_list, resolve
+from unlearn_cli.cases.requests import read_list
 from unlearn_cli.cases.unlearning import unlearn
 from unlearn_cli.data.augment import normalise
 from unlearn_cli.data.requests import Request, resolve
@@ -93,7 +93,7 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     keep_freed_memory()
     loaded = load(args.checkpoint, Plain(), Options())
-    request, _ = resolve(Request(tuple(args.cls), read_list(args.instances) if args.instances else ()), loaded.folder)
+    request = Request(tuple(args.cls), read_list(args.instances) if args.instances else ())
     found = {}
     for name, (settings, passes) in COSTS.items():
         method = methods.get(name.split(",")[0])

@@ -14,7 +14,7 @@ import torch
 from tests.splitting import split
 from unlearn_cli import methods
 from unlearn_cli.cases.loading import Plain, load
-from unlearn_cli.cases.requests import read_list, resolve
+from unlearn_cli.cases.requests import read_list
 from unlearn_cli.data.requests import Request
 from unlearn_cli.engine.run import Options
 from unlearn_cli.methods.tmu import predict_easy
@@ -31,8 +31,8 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     loaded, retrained = load(args.checkpoint, Plain(), Options()), load(args.reference, Plain(), Options())
-    target = resolve(Request(instances=tuple(read_list(args.instances))), loaded.folder)
-    splits = split(loaded.folder, target, methods.get("tmu").reads_with({}, "images"), 0.2)
+    request = Request(instances=read_list(args.instances))
+    splits = split(loaded.folder, request, methods.get("tmu").reads_with({}, "images"), 0.2)
 
     run = retrained.run(Options())
     with run.adopted(retrained.model, retrained.head) as model:
