@@ -1,11 +1,15 @@
 """Rules of a method are read from its declaration, whatever its settings are called."""
 
+import contextlib
+import json
+import math
 from typing import Annotated, Literal
 
 import pytest
 import torch
 
-from unlearn_cli.cases.unlearning import unlearn
+from unlearn_cli.cases.unlearning import unlearn as run_method
+from unlearn_cli.checkpoints import store
 from unlearn_cli.data.requests import Request, resolve
 from unlearn_cli.engine.run import Options
 from unlearn_cli.errors import UnlearnError
@@ -44,7 +48,7 @@ IMAGES = {"statistics": "kept", "beside": False, "kind": "plain", "pace": 30, "f
 def ran(toy, request, **given):
     loaded = toy.load()
     values = TOY.parse(given, request.kind)
-    run, tensors, _ = unlearn(loaded, TOY, values, resolve(request, loaded.folder), CPU)
+    run, tensors, _ = run_method(loaded, TOY, values, resolve(request, loaded.folder), CPU)
     return run, tensors, values | run.settled
 
 
@@ -107,3 +111,25 @@ def test_the_declaration_is_told_in_words():
     assert told["names"] == ("3", "of classes; only for classes")
     assert told["goal"] == ("0; for listed images what is found", "what to come down to")
     assert told["limit"] == ("none", "of something; none: no limit")
+
+
+# on the command line
+
+
+def test_the_record_has_the_value_that_ran_in_place_of_none(place, unlearn):
+    with contextlib.chdir(place):
+        assert unlearn("forget", "-m", "neg-grad", "--class", "3", "model.safetensors", "-o", "made.safetensors", "-q").code == 0
+        settings = store.read("made.safetensors").record.last.settings
+    assert settings["stop_loss"] == pytest.approx(math.log(10))
+    assert None not in settings.values()
+
+
+def test_a_method_tells_what_acts_for_which_request_and_what_to_try_first(unlearn):
+    told = json.loads(unlearn("methods", "unsir", "--json").out)
+    settings = {one["name"]: one for one in told["settings"]}
+    assert settings["instance_lr"]["only"] == "images"
+    assert settings["instance_lr"]["defaults"] == {"images": 0.001}
+    assert told["quick"] == {"classes": {"noise_batch": 16, "noise_steps": 10, "copies": 2}, "images": {}}
+    su = {one["name"]: one for one in json.loads(unlearn("methods", "su", "--json").out)["settings"]}
+    assert su["epochs"]["defaults"] == {"classes": 10, "images": 30}
+    assert "--set noise_batch=16 --set noise_steps=10 --set copies=2" in unlearn("methods", "unsir").out

@@ -36,7 +36,7 @@ def describe(method) -> dict:
         "reads_with": method.opens,
         "instances_read": list(method.instances_read),
         "notes": method.notes,
-        "quick": method.quick,
+        "quick": {kind: method.acting(method.quick, kind) for kind in method.kinds},
         "settings": [describe_setting(s) for s in method.settings.values()],
     }
 
@@ -94,8 +94,12 @@ def show_one(m: dict) -> None:
             table.add_row(s["name"], s["shown"].replace("; ", "\n"), s["range"], s["meaning"])
         out.print()
         out.print(table)
-    if m["quick"]:
-        from unlearn_cli.settings import typed
+    for line in dict.fromkeys(first_try(values) for values in m["quick"].values() if values):
+        out.print(f"\nfor a first try, in seconds: {line}", markup=False)
 
-        tried = " ".join(f"--set {name}={typed(value)}" for name, value in m["quick"].items())
-        out.print(f"\nfor a first try, in seconds: {tried}", markup=False)
+
+def first_try(values: dict) -> str:
+    """Settings as they are typed."""
+    from unlearn_cli.settings import typed
+
+    return " ".join(f"--set {name}={typed(value)}" for name, value in values.items())

@@ -65,6 +65,11 @@ class Method:
     def _text(self) -> str:
         return inspect.getdoc(import_module(self.function.__module__))
 
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """Of the requests that it is defined for."""
+        return tuple(dict.fromkeys("images" if one == "instances" else "classes" for one in self.scope))
+
     @cached_property
     def settings(self) -> dict[str, Setting]:
         return settings.declared(self.function)
