@@ -235,5 +235,8 @@ def from_text(texts: list[str] | tuple[str, ...]) -> dict[str, str]:
         name, equals, value = text.partition("=")
         if not equals or not name.strip():
             raise UnlearnError(f"'{text}' is no setting.", "write it as --set name=value.")
-        pairs[name.strip().replace("-", "_")] = value.strip()
+        name, value = name.strip().replace("-", "_"), value.strip()
+        if name in pairs:
+            raise UnlearnError(f"the setting '{name}' is given twice: {pairs[name]} and {value}.", "give it once.")
+        pairs[name] = value
     return pairs

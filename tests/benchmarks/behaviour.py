@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 
 from unlearn_cli import methods
-from unlearn_cli.cases.requests import read_list
+from unlearn_cli.data.lists import read_list
 from unlearn_cli.errors import UnlearnError
 from unlearn_cli.jobs import Options, Request, evaluate, forget, relearn
 from unlearn_cli.jobs.trials import meant_for
@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    request = Request(tuple(args.cls), read_list(args.instances) if args.instances else ())
+    request = Request(tuple(args.cls), listed=read_list(args.instances) if args.instances else None)
     kind = "class" if len(args.cls) == 1 else f"{len(args.cls)} classes" if args.cls else f"{len(request.instances)} images"
     key = {"network": args.network, "request": kind}
 

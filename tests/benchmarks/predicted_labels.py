@@ -11,11 +11,11 @@ import json
 
 import torch
 
-from tests.splitting import split
 from unlearn_cli import methods
 from unlearn_cli.cases.loading import Plain, load
-from unlearn_cli.cases.requests import read_list
-from unlearn_cli.data.requests import Request
+from unlearn_cli.data.lists import read_list
+from unlearn_cli.data.requests import Request, resolve
+from unlearn_cli.data.splits import split
 from unlearn_cli.engine.run import Options
 from unlearn_cli.methods.tmu import predict_easy
 
@@ -31,7 +31,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     loaded, retrained = load(args.checkpoint, Plain(), Options()), load(args.reference, Plain(), Options())
-    request = Request(instances=read_list(args.instances))
+    request = resolve(Request(listed=read_list(args.instances)), loaded.folder)
     splits = split(loaded.folder, request, methods.get("tmu").reads_with({}, "images"), 0.2)
 
     run = retrained.run(Options())

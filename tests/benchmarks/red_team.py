@@ -16,13 +16,12 @@ from pathlib import Path
 import torch
 
 from tests import pretenders
-from tests.splitting import split
 from unlearn_cli.cases.loading import Plain, load
-from unlearn_cli.cases.requests import read_list, resolve
 from unlearn_cli.cases.unlearning import in_own_types
 from unlearn_cli.checkpoints import store
-from unlearn_cli.data.requests import Request
-from unlearn_cli.data.splits import ALL
+from unlearn_cli.data.lists import read_list
+from unlearn_cli.data.requests import Request, resolve
+from unlearn_cli.data.splits import ALL, split
 from unlearn_cli.engine.run import Options
 from unlearn_cli.jobs import evaluate
 from unlearn_cli.ops.binomial import clopper_pearson
@@ -40,7 +39,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     pretenders.PASSES = args.passes
-    request = Request(tuple(args.cls), read_list(args.instances) if args.instances else ())
+    request = Request(tuple(args.cls), listed=read_list(args.instances) if args.instances else None)
 
     def judged(checkpoint: str) -> dict:
         found = {}
@@ -70,7 +69,7 @@ def main() -> None:
 def pretended(checkpoint: str, pretend, request: Request, folder: Path) -> str:
     """The path of a checkpoint that pretends, with the original's record."""
     loaded = load(checkpoint, Plain(), Options())
-    request, _ = resolve(request, loaded.folder)
+    request = resolve(request, loaded.folder)
     run = loaded.run(Options())
     with run.adopted(loaded.model, loaded.head) as model:
         pretend(run, model, split(loaded.folder, request, ALL, 0.0))

@@ -138,6 +138,24 @@ def test_a_file_is_wider_than_eighty_and_columns_is_heeded(monkeypatch):
     assert streams.make().width == 72
 
 
+@pytest.mark.parametrize("text", ["", "0", "1", "-5", "abc", "²", "1e3", "80.5", "9" * 30])
+def test_a_width_that_no_screen_has_counts_as_not_set(monkeypatch, text):
+    monkeypatch.setenv("COLUMNS", text)
+    monkeypatch.setenv("LINES", text)
+    assert set(streams.odd_sizes()) == {"COLUMNS", "LINES"}
+    assert streams.make().width == streams.LOG_WIDTH
+    monkeypatch.setenv("COLUMNS", "80")
+    assert streams.odd_sizes() == ["LINES"]
+    assert streams.make().width == 80
+
+
+@pytest.mark.parametrize("text", ["", "0", "1", "yes"])
+@pytest.mark.parametrize("name", ["FORCE_COLOR", "TTY_COMPATIBLE"])
+def test_a_pipe_is_no_terminal_whatever_the_environment_says(monkeypatch, name, text):
+    monkeypatch.setenv(name, text)
+    assert not streams.make().is_terminal
+
+
 def test_no_color_is_heeded(monkeypatch):
     monkeypatch.setenv("NO_COLOR", "1")
     assert streams.make().no_color

@@ -251,6 +251,68 @@ def test_added_and_removed_files_are_noticed(photos):
     assert np.array_equal(images.pixels[i], picture(99))
 
 
+def fresh_pixels(root, monkeypatch, tmp_path):
+    """What a first start, with an empty cache, makes of the folder."""
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setenv("UNLEARN_CACHE", str(tmp_path / "another cache"))
+        return open_folder(root).images.pixels.clone()
+
+
+def test_files_that_are_gone_cost_no_decoding(photos, read_files, monkeypatch, tmp_path):
+    open_folder(photos)
+    read_files.clear()
+    for name in ("train/dog", "test/dog"):
+        shutil.rmtree(photos / name)
+    (photos / "train" / "cat" / "1.png").unlink()
+    after = open_folder(photos)
+    assert not read_files and len(after.images) == 15
+    assert torch.equal(after.images.pixels, fresh_pixels(photos, monkeypatch, tmp_path))
+
+
+def test_only_new_and_changed_files_are_decoded(photos, read_files, monkeypatch, tmp_path):
+    open_folder(photos)
+    read_files.clear()
+    put(photos / "train" / "dog" / "new.png", picture(99))
+    put(photos / "train" / "cat" / "1.png", picture(98))
+    (photos / "train" / "owl" / "0.png").rename(photos / "train" / "owl" / "renamed.png")
+    after = open_folder(photos)
+    assert {name for name, size in read_files if size} == {"train/dog/new.png", "train/cat/1.png"}
+    assert torch.equal(after.images.pixels, fresh_pixels(photos, monkeypatch, tmp_path))
+
+
+def test_pixels_of_another_size_or_in_a_damaged_file_are_not_taken_over(photos, read_files, own_cache):
+    open_folder(photos)
+    (photos / "train" / "dog" / "0.png").unlink()
+    read_files.clear()
+    open_folder(photos, size=20)
+    assert len(read_files) == 23
+    (path,) = own_cache.glob("pixels-*-20-3.*")
+    path.write_bytes(path.read_bytes()[:5000])
+    (photos / "train" / "dog" / "1.png").unlink()
+    read_files.clear()
+    open_folder(photos, size=20)
+    assert len(read_files) == 22
+
+
+def test_pixels_of_an_image_that_was_taken_away_do_not_stay_in_the_cache(photos, own_cache):
+    needle = picture(500).tobytes()
+    path = put(photos / "train" / "dog" / "secret.png", picture(500))
+    for size in (28, 20):
+        open_folder(photos, size=size)
+    assert any(needle in cached.read_bytes() for cached in own_cache.iterdir())
+    path.unlink()
+    open_folder(photos)
+    assert len(list(own_cache.glob("pixels-*"))) == 1
+    assert not any(needle in cached.read_bytes() for cached in own_cache.iterdir())
+
+
+def test_pixels_of_former_contents_stay_while_every_image_is_there(photos, own_cache):
+    open_folder(photos)
+    put(photos / "train" / "dog" / "new.png", picture(99))
+    open_folder(photos)
+    assert len(list(own_cache.glob("pixels-*"))) == 2
+
+
 @pytest.mark.parametrize(
     "damage", [lambda b: b[:100], lambda b: b[: len(b) // 2], lambda b: b"x" * len(b), lambda b: b""]
 )

@@ -1,9 +1,11 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
 from tests.splitting import split
 from unlearn_cli.data.folder import open_folder
-from unlearn_cli.data.requests import Request, resolve_classes, resolve_instances
+from unlearn_cli.data.requests import Request, resolve, resolve_classes
 from unlearn_cli.data.splits import ALL
 from unlearn_cli.errors import UnlearnError
 
@@ -59,7 +61,30 @@ def test_subset_keeps_the_masked_images(opened):
 
 
 def test_an_exact_class_name_wins_over_an_index():
-    assert resolve_classes(["1", "0", "a", "1", 2], ["3", "1", "a"]) == (1, 0, 2)
+    assert resolve_classes(["b", "0", "a", "b", 2], ["c", "b", "a"]) == (1, 0, 2)
+
+
+TO_TEN = [f"{number:02}" for number in range(1, 11)]
+
+
+@pytest.mark.parametrize(("asked", "classes"), [
+    ("3", TO_TEN), ("0", TO_TEN), ("03", ["cat", "dog", "owl", "yak"]), ("2", ["11", "12", "14", "25"]), ("1", ["1.10", "1.9"]),
+    ("1", ["cat", "dog", "7"]), ("3", [f"class_{number}" for number in range(1, 6)]), ("1", ["cat 1", "dog 1"]),
+    ("\u0663", ["cat", "dog", "owl", "yak"]), ("1", ["-1", "-2"]), ("", ["cat", "dog"]),
+])  # fmt: skip
+def test_a_number_that_could_be_a_name_is_no_index(asked, classes):
+    assert f"no class called '{asked}'" in refused(resolve_classes, [asked], classes).problem
+
+
+def test_the_name_that_was_meant_is_offered():
+    assert "did you mean '03'?" in refused(resolve_classes, ["3"], TO_TEN).hint
+    assert resolve_classes(["03"], TO_TEN) == (2,)
+
+
+def test_a_number_is_an_index_where_no_name_has_it():
+    assert resolve_classes(["1"], ["cat", "dog"]) == (1,)
+    assert resolve_classes(["1"], ["n01440764", "n01443537"]) == (1,)
+    assert resolve_classes(["1"], ["class_0", "class_1"]) == (1,)
 
 
 def test_an_unknown_class_gets_a_question_and_the_list():
@@ -70,10 +95,17 @@ def test_an_unknown_class_gets_a_question_and_the_list():
 
 
 def test_unknown_and_test_instances_are_named_and_counted(opened):
-    error = refused(resolve_instances, ["train/cat/0.png", "train/x.png", "y.png"], opened)
-    assert error.problem.startswith("train/x.png") and "1 more" in error.problem
-    error = refused(resolve_instances, ["test/cat/0.png"], opened)
-    assert error.problem.startswith("test/cat/0.png is a test image")
+    error = refused(resolve, Request((), ("train/cat/0.png", "train/x.png", "y.png")), opened)
+    assert "train/x.png" in error.problem and "y.png" in error.problem
+    assert "every one of the 1 listed images is a test image" in refused(resolve, Request((), ("test/cat/0.png",)), opened).problem
+
+
+def test_test_images_in_a_list_are_set_apart_and_counted_or_refused(opened):
+    both = Request((), ("train/cat/0.png", "test/cat/0.png"))
+    target = resolve(both, opened)
+    assert target.paths == ("train/cat/0.png",) and target.counts["test_images"] == 1
+    assert any("test/cat/0.png" in line for line in target.said)
+    assert "test/cat/0.png is a test image" in refused(resolve, replace(both, strict=True), opened).problem
 
 
 def test_requests_for_nothing_everything_or_both_kinds_are_refused(opened):

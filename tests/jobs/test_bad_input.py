@@ -143,7 +143,8 @@ def test_a_state_dict_of_another_architecture_is_refused(refuses, place):
         (["--arch", "compact"], "no record of its data"),
         (["--arch", "compac", "--data", "digits"], "no architecture called 'compac'"),
         (["--arch", "compact,wide", "--data", "digits"], "'wide' in --arch is no setting"),
-        (["--arch", "compact,width=8,width=x", "--data", "digits"], "width=x is not allowed"),
+        (["--arch", "compact,width=x", "--data", "digits"], "width=x is not allowed"),
+        (["--arch", "compact,width=8,width=16", "--data", "digits"], "gives width twice"),
         (
             ["--arch", "compact,width=8", "--data", "digits", "--mean", "a,b", "--std", "1"],
             "--mean 'a,b' is no list of numbers",
@@ -182,7 +183,7 @@ def test_what_a_plain_state_dict_lacks_must_be_said_and_be_right(refuses, place,
         (["--instances", "comments.txt"], "comments.txt lists no images"),
         (["--instances", "unknown.txt"], "is no image of"),
         (["--instances", "tested.txt"], "is a test image"),
-        (["--instances", "binary.txt"], "not a text file"),
+        (["--instances", "binary.txt"], "begins as UTF-16 and stops being it"),
         (["--class", "3", "--data", "nowhere"], "nowhere does not exist"),
         (["--class", "3", "--head", "tail"], "no linear layer called 'tail'"),
         (["--class", "3", "--device", "tpu"], "no device called 'tpu'"),
@@ -245,6 +246,8 @@ def test_listed_images_are_refused_by_a_method_for_classes(refuses, place):
         ("!!python/object/apply:os.system ['true']", "is not YAML"),
         ("", "holds no mapping"),
         ("method: nowhere", "no method called"),
+        ("method: mask\nmethod: lau", "sets 'method' twice"),
+        ("instances:", "instances has no value"),
     ],
 )
 def test_a_configuration_that_cannot_be_meant_is_refused(refuses, place, text, problem):
@@ -267,7 +270,8 @@ def test_a_configuration_that_cannot_be_meant_is_refused(refuses, place, text, p
         ("forget_accuracy<=original", "needs the original model"),
         ("activation_distance<=0.1", "needs a reference model"),
         ("relearn_epochs>=3", "is not measured here"),
-        ("", "cannot be read"),
+        ("", "--require was given without a value"),
+        ("forget_test_accuracy<=1", "can never be missed"),
     ],
 )
 def test_a_limit_that_cannot_be_judged_is_refused(refuses, limit, problem):

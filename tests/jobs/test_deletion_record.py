@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from unlearn_cli.checkpoints import deletion_reading, store
 from unlearn_cli.checkpoints.deletion import Original
 from unlearn_cli.data import folder as folders
+from unlearn_cli.engine.launch import Launch
 from unlearn_cli.errors import UnlearnError
 from unlearn_cli.jobs import deletion
 
@@ -217,7 +218,8 @@ def test_without_an_index_the_images_are_read_and_give_the_same_digests(made, mo
 
 
 def test_only_the_first_of_several_processes_writes(unlearn, here, monkeypatch):
-    monkeypatch.setenv("RANK", "1")
+    for module in ("engine.launch", "jobs.deletion"):
+        monkeypatch.setattr(f"unlearn_cli.{module}.launched", lambda: Launch(rank=1, world=2))
     assert unlearn(*EVALUATE, "--record", "second.json", "--junit", "second.xml").code == 0
     assert not (here / "second.json").exists() and not (here / "second.xml").exists()
 
@@ -257,7 +259,7 @@ def refuses(unlearn, here):
         ("digits", "digits is a folder"),
         ("nowhere/told", "its folder does not exist"),
         ("-", "cannot be standard output"),
-        ("", "is a folder"),
+        ("", "was given without a value"),
     ],
 )
 def test_a_name_that_may_not_be_written_is_refused_before_any_work(refuses, option, name, problem):

@@ -15,9 +15,7 @@ from unlearn_cli.checkpoints import store
 
 COMMAND = (
     "--arch",
-    "compact",
-    "--set",
-    "width=4",
+    "compact,width=4",
     "--set",
     "batch_size=32",
     "--set",

@@ -223,6 +223,6 @@ def test_divergences_stay_in_range(seed, scale, k):
 @pytest.mark.parametrize("limit", ["zrf>=0.9", "zrf_official>=0.9"])
 def test_a_limit_on_zrf_is_refused_before_measuring_where_no_random_network_is_made(limit):
     with pytest.raises(UnlearnError, match="needs a network with random weights") as caught:
-        check_measurable(parse([limit]), True, True, "classes")
+        check_measurable(parse([limit]), True, True, ["classes"])
     assert "`unlearn evaluate` makes one" in caught.value.hint
-    check_measurable(parse([limit]), False, False, "images", has_passes=True)
+    check_measurable(parse([limit]), False, False, ["images"], has_passes=True)

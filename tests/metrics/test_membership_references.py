@@ -188,5 +188,5 @@ def test_the_seed_decides_which_half_is_the_population():
 def test_a_limit_that_needs_shadow_models_is_refused_before_the_first_pass():
     limits = requirements.parse(["likelihood_ratio_auc=0.5±0.05"])
     with pytest.raises(UnlearnError, match="likelihood_ratio_auc needs shadow models"):
-        requirements.check_measurable(limits, has_reference=True, has_original=True, kind="classes")
-    requirements.check_measurable(limits, has_reference=True, has_original=True, kind="classes", has_shadow=True)
+        requirements.check_measurable(limits, has_reference=True, has_original=True, kinds=["classes"])
+    requirements.check_measurable(limits, has_reference=True, has_original=True, kinds=["classes"], has_shadow=True)

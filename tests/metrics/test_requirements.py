@@ -3,6 +3,7 @@
 import pytest
 
 from unlearn_cli.errors import UnlearnError
+from unlearn_cli.metrics.policy import limits
 from unlearn_cli.metrics.requirements import check_measurable, parse
 
 
@@ -47,11 +48,11 @@ def test_a_limit_may_have_spaces_any_notation_and_more_than_one_where_that_makes
 @pytest.mark.parametrize(
     ("limit", "given", "problem", "hint"),
     [
-        ("activation_distance<=0.1", (False, True, "classes"), "activation_distance needs a ref", "--reference FILE"),
-        ("membership_auc=reference±0.1", (False, True, "classes"), "needs a reference model", "--reference FILE"),
-        ("test_accuracy>=original-0.1", (True, False, "classes"), "needs the original model", "--original FILE"),
-        ("unlearning_score>=0.9", (True, True, "images"), "for requests that name classes only", "leave this limit out"),
-        ("relearn_epochs>=5", (True, True, "classes"), "relearn_epochs is not measured here", "`unlearn relearn`"),
+        ("activation_distance<=0.1", (False, True, ["classes"]), "activation_distance needs a ref", "--reference FILE"),
+        ("membership_auc=reference±0.1", (False, True, ["classes"]), "needs a reference model", "--reference FILE"),
+        ("test_accuracy>=original-0.1", (True, False, ["classes"]), "needs the original model", "--original FILE"),
+        ("unlearning_score>=0.9", (True, True, ["images"]), "for requests that name classes only", "leave this limit out"),
+        ("relearn_epochs>=5", (True, True, ["classes"]), "relearn_epochs is not measured here", "`unlearn relearn`"),
     ],
 )
 def test_what_can_never_be_measured_is_a_mistake_said_before_measuring(limit, given, problem, hint):
@@ -59,4 +60,71 @@ def test_what_can_never_be_measured_is_a_mistake_said_before_measuring(limit, gi
         check_measurable(parse([limit]), *given)
     assert problem in caught.value.problem
     assert hint in caught.value.hint
-    check_measurable(parse([limit]), True, True, "classes", has_relearn=True)
+    check_measurable(parse([limit]), True, True, ["classes"], has_relearn=True)
+
+
+@pytest.mark.parametrize("limit", [
+    "forget_test_accuracy<=1", "forget_test_accuracy<=1.0", "forget_test_accuracy>=0", "forget_accuracy>=0.00",
+    "forget_accuracy=0.5±0.5", "forget_accuracy=0.3±0.7", "forget_accuracy=reference±1", "forget_accuracy<=original+1",
+    "forget_accuracy>=reference-1", "relearn_epochs>=0", "forget_seconds>=0",
+])  # fmt: skip
+def test_a_limit_that_no_value_could_miss_is_refused(limit):
+    with pytest.raises(UnlearnError, match="can never be missed: .* is at least 0"):
+        parse([limit])
+
+
+@pytest.mark.parametrize("limit", ["forget_accuracy<0", "forget_accuracy>1", "forget_accuracy<reference-1", "forget_seconds<0",
+                                   "forget_accuracy>original+1"])  # fmt: skip
+def test_a_limit_that_no_value_could_meet_is_refused(limit):
+    with pytest.raises(UnlearnError, match="can never be met: .* is at least 0"):
+        parse([limit])
+
+
+@pytest.mark.parametrize("limit", [
+    "forget_accuracy<=0.99", "forget_accuracy<1", "forget_accuracy>0", "forget_accuracy>=0.01", "forget_accuracy=0.5±0.49",
+    "forget_accuracy=reference±0.99", "forget_accuracy<=original+0.99", "forget_accuracy>=reference-0.99", "forget_accuracy<=0",
+    "forget_accuracy>=1", "relearn_epochs>0", "forget_seconds<=1000000", "activation_distance<=1.4", "forget_accuracy=reference",
+    "forget_accuracy<reference", "forget_accuracy<original+1", "forget_accuracy>=reference+1",
+])  # fmt: skip
+def test_a_limit_just_inside_is_judged(limit):
+    assert parse([limit])[0].text == limit
+
+
+@pytest.mark.parametrize(("first", "second"), [
+    ("forget_accuracy<=0.1", "forget_accuracy<=0.1"), ("forget_accuracy<=0.1", " forget_accuracy <= 1e-1"),
+    ("forget_accuracy=reference±0.1", "forget_accuracy==reference +- 0.10"), ("relearn_epochs>=5", "relearn_epochs>=5.0"),
+])  # fmt: skip
+def test_the_same_limit_twice_is_refused(first, second):
+    with pytest.raises(UnlearnError, match=f"the limit '{first.split('±')[0]}.*is given twice"):
+        parse([first, "test_accuracy>=0.5", second])
+
+
+@pytest.mark.parametrize(("first", "second"), [
+    ("forget_accuracy<=0.1", "forget_accuracy<=0.01"), ("forget_accuracy<=0.1", "forget_accuracy<0.1"),
+    ("test_accuracy>=reference-0.1", "test_accuracy>=reference-0.01"), ("forget_accuracy=0.2±0.1", "forget_accuracy=0.3"),
+    ("forget_accuracy=reference", "forget_accuracy=reference±0.1"),
+])  # fmt: skip
+def test_a_looser_limit_beside_a_stricter_one_is_refused_and_both_are_named(first, second):
+    for one, other in ((first, second), (second, first)):
+        with pytest.raises(UnlearnError) as caught:
+            parse([one, other])
+        assert first in caught.value.problem and second in caught.value.problem
+
+
+@pytest.mark.parametrize("limits", [
+    ("forget_accuracy<=0.3", "forget_accuracy>=0.1"), ("forget_accuracy<=0.1", "forget_accuracy<=reference+0.1"),
+    ("test_accuracy>=original-0.1", "test_accuracy>=reference-0.1"), ("forget_accuracy<=0.1", "forget_test_accuracy<=0.1"),
+])  # fmt: skip
+def test_limits_that_say_different_things_stand_together(limits):
+    assert [limit.text for limit in parse(limits)] == list(limits)
+
+
+def test_the_built_in_limits_can_be_missed_and_met():
+    for kind in ("classes", "images"):
+        for references in (0, 1, 3):
+            assert limits("full", kind, references)
+
+
+def test_a_limit_of_the_built_in_policy_may_be_typed_as_well():
+    built_in = limits("full", "classes", 1)
+    assert parse([built_in[0].text])[0].metric == built_in[0].metric

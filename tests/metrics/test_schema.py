@@ -103,7 +103,7 @@ def test_a_deletion_from_training_to_its_record_prints_documents_that_keep_it(pr
         printed("forget", "--method", "mask", "--class", "2", "few.safetensors", "-o", "clean.safetensors"),
         printed("evaluate", "clean.safetensors", "--require", "forget_accuracy<=0.01", "--record", "told.json"),
         printed("evaluate", "few.safetensors"),
-        printed("evaluate", "few.safetensors", "--class", "2", "--require", "test_accuracy>1", "--reference", "fewer.safetensors"),
+        printed("evaluate", "few.safetensors", "--class", "2", "--require", "test_accuracy>=1", "--reference", "fewer.safetensors"),
         printed("relearn", "clean.safetensors", "--set", "cap=1", "--reference", "fewer.safetensors"),
         printed("relearn", "clean.safetensors", "--set", "steps=2", "--attack", "retain", "--reference", "fewer.safetensors"),
         printed("evaluate", "clean.safetensors", "--blocks", "--reference", "fewer.safetensors"),

@@ -3,6 +3,7 @@ import math
 import pytest
 
 from unlearn_cli.errors import UnlearnError
+from unlearn_cli.metrics import policy
 from unlearn_cli.metrics.report import Measure
 from unlearn_cli.metrics.requirements import parse
 from unlearn_cli.metrics.verdict import judge
@@ -219,4 +220,47 @@ def test_a_band_that_no_value_could_miss_shows_nothing():
     apart = found(0.1, 0.5, 0.9)
     assert (apart.exit_code, apart.limits[0].outcome) == (2, "not measurable")
     assert "the references lie so far apart" in apart.verdict
-    assert verdict("membership_auc<=1", membership_auc=0.5).exit_code == 0  # as typed
+
+
+@pytest.mark.parametrize(("limit", "reference"), [
+    ("membership_auc=reference±0.5", 0.5), ("forget_accuracy<=reference+0.05", 0.96), ("forget_accuracy<=reference", 1.0),
+    ("test_accuracy>=reference-0.5", 0.3), ("forget_accuracy>=reference", 0.0), ("forget_accuracy<reference+0.5", 0.7),
+    ("forget_seconds>=reference-10", 5.0),
+])  # fmt: skip
+def test_a_limit_that_the_references_value_makes_unmissable_shows_nothing(limit, reference):
+    name = parse([limit])[0].metric
+    found = verdict(limit, reference=[{name: reference}], **{name: 0.5})
+    assert (found.exit_code, found.limits[0].outcome) == (2, "not measurable")
+    assert f"with reference at {reference:g} any value would keep the limit" in found.verdict
+
+
+@pytest.mark.parametrize(("limit", "reference", "value", "code"), [
+    ("membership_auc=reference±0.5", 0.51, 0.005, 1), ("membership_auc=reference±0.5", 0.51, 0.02, 0),
+    ("forget_accuracy<=reference+0.05", 0.94, 1.0, 1), ("forget_accuracy<=reference+0.05", 0.94, 0.99, 0),
+    ("test_accuracy>=reference-0.5", 0.51, 0.0, 1), ("forget_accuracy<reference+0.5", 0.5, 1.0, 1),
+    ("forget_seconds<=reference+1000", 5.0, 6.0, 0),
+])  # fmt: skip
+def test_one_that_some_value_would_miss_is_judged(limit, reference, value, code):
+    name = parse([limit])[0].metric
+    assert verdict(limit, reference=[{name: reference}], **{name: value}).exit_code == code
+
+
+def built_in(metric, value, *references, is_class=True):
+    """What the built-in limit on a metric comes to with these references."""
+    one = next(limit for limit in policy.limits("full", is_class, len(references)) if limit.metric == metric)
+    return judge([one], {metric: Measure(value)}, [{metric: Measure(number)} for number in references]).limits[0]
+
+
+@pytest.mark.parametrize(("metric", "is_class"), [("retain_test_accuracy", True), ("test_accuracy", False)])
+def test_references_far_apart_do_not_excuse_what_was_lost(metric, is_class):
+    spread = (0.85, 0.90, 0.95)
+    assert built_in(metric, 0.89, *spread, is_class=is_class).outcome == "pass"
+    lost = built_in(metric, 0.88, *spread, is_class=is_class)
+    assert (lost.outcome, lost.target) == ("fail", 0.89)
+    assert built_in("membership_auc", 0.70, *spread).tolerance > 0.05        # what is forgotten has their band
+
+
+def test_a_limit_on_usefulness_that_was_typed_as_a_band_is_one():
+    references = [{"test_accuracy": value} for value in (0.89, 0.90, 0.91)]
+    assert verdict("test_accuracy=reference", test_accuracy=0.88, reference=references).exit_code == 0
+    assert verdict("test_accuracy=reference", test_accuracy=0.70, reference=references).exit_code == 1

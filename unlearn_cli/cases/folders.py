@@ -1,6 +1,6 @@
 """The data folder of a checkpoint: the one of its record, another that was named, or the one that is open already."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ import torch
 
 from unlearn_cli.checkpoints.record import Record, folder_from
 from unlearn_cli.data.folder import Folder, open_folder
+from unlearn_cli.data.names import normal
 from unlearn_cli.engine.progress import Silent
 from unlearn_cli.engine.ranks import Ranks
 from unlearn_cli.engine.run import Options
@@ -50,19 +51,21 @@ def folder_of(record: Record, path: Path | None, given: str | None, test_fractio
     if given is None and not root.is_dir():
         raise UnlearnError(f"the checkpoint's data folder {root} is not there.", "pass --data DIR.")
     fraction = data.test_fraction if data else test_fraction
-    return open_images(str(root), options, size=record.size, channels=record.channels, test_fraction=fraction)
+    return open_images(str(root), options, size=record.size, channels=record.channels, test_fraction=fraction,
+                       may_lack=record.classes)  # fmt: skip
 
 
 def folder_beside(record: Record, name: str, folder: Folder, other: Record, other_name: str, options: Options) -> Folder:
     """Another checkpoint's folder, at this one's own input size."""
-    if record.classes != list(folder.classes):
+    if [normal(c) for c in record.classes] != [normal(c) for c in folder.classes]:
         raise UnlearnError(
             f"{name} has other classes than {other_name}, or in another order.", "compare models of the same classes."
         )
     if (record.size, record.channels) == (folder.images.size, folder.images.channels):
         return folder
     fraction = other.data.test_fraction if other.data else 0.2
-    return open_images(str(folder.root), options, size=record.size, channels=record.channels, test_fraction=fraction)
+    return open_images(str(folder.root), options, size=record.size, channels=record.channels, test_fraction=fraction,
+                       may_lack=record.classes)  # fmt: skip
 
 
 def changed(record: Record, name: str, folder: Folder) -> list[str]:
@@ -77,10 +80,20 @@ def changed(record: Record, name: str, folder: Folder) -> list[str]:
     ]
 
 
-def in_head_order(folder: Folder, record: Record, name: str) -> Folder:
-    """The folder with its labels numbered as the head's outputs are."""
-    if sorted(folder.classes) != sorted(record.classes):
-        missing = sorted(set(record.classes) - set(folder.classes))
+def in_head_order(folder: Folder, record: Record, name: str, erased: Collection[str] = ()) -> Folder:
+    """The folder with its labels numbered as the head's outputs are; letters may be composed in another way.
+
+    Args:
+        erased: classes whose images may be gone, because they are forgotten or to be forgotten.
+    """
+    place = {c: i for i, c in enumerate(record.classes)}
+    if sorted(folder.classes) != sorted(record.classes) and len({normal(c) for c in place}) == len(place):
+        place = {normal(c): i for c, i in place.items()}
+    own = [c if c in place else normal(c) for c in folder.classes]
+    images = folder.images
+    trained = {own[i] for i in images.labels[~images.test].unique().tolist()}
+    missing = sorted(c for c in place if c not in trained and c not in {*erased, *map(normal, erased)})
+    if missing or not set(own) <= set(place):
         more = sorted(set(folder.classes) - set(record.classes))
         what = "; ".join(
             f"{words} {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}"
@@ -89,10 +102,15 @@ def in_head_order(folder: Folder, record: Record, name: str) -> Folder:
         )
         raise UnlearnError(
             f"the head of {name} ({len(record.classes)} classes) does not match the folders of {folder.root} "
-            f"({len(folder.classes)}): {what}.",
+            f"({len(images.labels.unique())}): {what}.",
             "pass the --data folder that the model was trained on.",
         )
-    if list(folder.classes) == record.classes:
+    return numbered(folder, record.classes, [place[c] for c in own])
+
+
+def numbered(folder: Folder, classes: list[str], places: list[int]) -> Folder:
+    """The folder with CLASSES for its own, the n-th of which has its place there at places[n]."""
+    if list(folder.classes) == classes:
         return folder
-    order = torch.tensor([record.classes.index(c) for c in folder.classes])
-    return replace(folder, classes=record.classes, images=replace(folder.images, labels=order[folder.images.labels]))
+    order = torch.tensor(places)
+    return replace(folder, classes=classes, images=replace(folder.images, labels=order[folder.images.labels]))

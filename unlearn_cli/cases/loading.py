@@ -1,5 +1,6 @@
 """What every job starts with: a checkpoint as a network, its data folder, and a run that suits both."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from math import isfinite
 from pathlib import Path
@@ -9,8 +10,10 @@ import torch
 from torch import nn
 
 from unlearn_cli import models
-from unlearn_cli.cases.folders import changed, folder_beside, folder_of, in_head_order, open_images
+from unlearn_cli.cases import class_order, plausibility
+from unlearn_cli.cases.folders import changed, folder_beside, folder_of, in_head_order, numbered, open_images
 from unlearn_cli.checkpoints import store
+from unlearn_cli.checkpoints.fitting import fit
 from unlearn_cli.checkpoints.record import DataRecord, Record, folder_to
 from unlearn_cli.checkpoints.store import Checkpoint
 from unlearn_cli.data.augment import statistics
@@ -33,6 +36,8 @@ class Plain:
     std: list[float] | None = None
     head: str | None = None
     test_fraction: float = 0.2
+    classes: tuple[str, ...] | None = None
+    """Names in the order of the head's outputs; by default the folders in alphabetical order."""
 
 
 @dataclass
@@ -49,6 +54,13 @@ class Loaded:
     @property
     def name(self) -> str:
         return self.checkpoint.name
+
+    @property
+    def lacks(self) -> list[str]:
+        """Classes of which no training image is left."""
+        images = self.folder.images
+        present = set(images.labels[~images.test].unique().tolist())
+        return [name for i, name in enumerate(self.folder.classes) if i not in present]
 
     def fresh(self, seed: int) -> nn.Module:
         """The same architecture with new weights drawn from the seed."""
@@ -69,21 +81,28 @@ class Loaded:
         return Run(options, self.record.mean, self.record.std, self.fresh, self.recipe())
 
 
-def load(name: str, plain: Plain, options: Options, beside: Loaded | None = None) -> Loaded:
-    """Read a checkpoint, build its network, open its data.
+def load(
+    name: str, plain: Plain, options: Options, beside: Loaded | None = None, original: bool = False, erased: Collection[str] = ()
+) -> Loaded:
+    """Read a checkpoint, build its network, open its data. Of a file without a record, the class order is checked.
 
     Args:
+        original: whether it has to know every class; another may have forgotten some.
         beside: a checkpoint that is open already and that this one is compared with: its data is taken, and its classes
             have to be the same.
+        erased: classes whose images may be gone, beside those that it was asked to forget.
     """
     checkpoint = store.read(name)
     notes: list[str] = []
     if checkpoint.record is None:
-        folder = beside.folder if beside else _folder_of_plain(name, plain, options)
+        folder = _in_order_given(beside.folder if beside else _folder_of_plain(name, plain, options, erased), plain, beside)
         record = _describe(checkpoint, name, plain, folder)
     else:
         record = checkpoint.record
         _check_size(record.size)
+        if plain.classes is not None and not class_order.same_order(plain.classes, record.classes):
+            raise UnlearnError(f"{name} has a record of its classes, and --class-names is another order or has others.",
+                               "leave out --class-names; `unlearn inspect` shows the order.")  # fmt: skip
         if beside:
             folder = folder_beside(record, name, beside.folder, beside.record, beside.name, options)
         else:
@@ -91,9 +110,23 @@ def load(name: str, plain: Plain, options: Options, beside: Loaded | None = None
             if unused := [f"--{o}" for o in ("arch", "size", "mean", "std") if getattr(plain, o) is not None]:
                 notes.append(f"{', '.join(unused)} not used: {name} has a record that says it")
         notes += changed(record, name, folder)
-    folder = in_head_order(folder, record, name)
-    model = _network(record, checkpoint, name)
-    return Loaded(checkpoint, record, model, find_head(model, len(record.classes), plain.head or record.head), folder, notes)
+    folder = in_head_order(folder, record, name, [*forgotten_by(record), *erased, *(beside.lacks if beside else ())])
+    if beside is None:
+        notes += folder.notes
+    model, tensors, prefix = _network(record, checkpoint, name)
+    if prefix:
+        notes.append(f"the prefix {prefix} was taken off every tensor's name of {name}")
+    head = find_head(model, len(record.classes), plain.head or record.head)
+    loaded = Loaded(replace(checkpoint, tensors=tensors), record, model, head, folder, notes)
+    if checkpoint.record is None:
+        given = plain.classes is not None
+        notes += plausibility.checked(loaded.run(options), model, head, folder, name, original=original, given=given)
+    return loaded
+
+
+def forgotten_by(record: Record | None) -> list[str]:
+    """The classes that a lineage was asked to forget, whose images may be gone."""
+    return [name for step in (record.lineage if record else ()) if step.request for name in step.request.classes]
 
 
 def fresh(arch: str, record: Record, seed: int) -> nn.Module:
@@ -111,38 +144,42 @@ def arch_and_settings(text: str) -> tuple[str, dict[str, Any]]:
         key, equals, value = pair.partition("=")
         if not equals:
             raise UnlearnError(f"'{pair}' in --arch is no setting.", "write it as resnet18,width=16.")
-        settings[key.strip()] = value.strip()
+        key = key.strip()
+        if key in settings:
+            raise UnlearnError(f"--arch {text} gives {key} twice.", "give it once.")
+        settings[key] = value.strip()
     return name.strip(), settings
 
 
-def _network(record: Record, checkpoint: Checkpoint, name: str) -> nn.Module:
-    """The record's architecture with the checkpoint's weights in it."""
+def _network(record: Record, checkpoint: Checkpoint, name: str) -> tuple[nn.Module, dict[str, torch.Tensor], str]:
+    """The record's architecture with the checkpoint's weights in it, these under its names, and the prefix taken off theirs."""
     model = fresh(record.architecture, record, seed=0)  # a meta model would be free, but imports torch's compiler stack
-    wanted, given = model.state_dict(), checkpoint.tensors
-    what = f"{name} does not fit {record.architecture}"
     settings = ", ".join(f"{k}={v}" for k, v in record.architecture_settings.items())
     hint = f"the architecture was taken as {record.architecture}" + (f" with {settings}" if settings else "") + "; check --arch."
-    for key, tensor in wanted.items():
-        if key not in given:
-            raise UnlearnError(f"{what}: it has no tensor {key}.", hint)
-        if given[key].shape != tensor.shape:
-            shapes = f"{tuple(given[key].shape)}, not {tuple(tensor.shape)}"
-            raise UnlearnError(f"{what}: {key} has the shape {shapes}.", hint)
-        if given[key].is_floating_point() != tensor.is_floating_point():
-            raise UnlearnError(f"{what}: {key} holds {given[key].dtype}.", hint)
-    if extra := sorted(set(given) - set(wanted)):
-        raise UnlearnError(f"{what}: the architecture has no tensor {extra[0]}.", hint)
+    given, prefix = fit(checkpoint.tensors, model, f"{name} does not fit {record.architecture}", hint)
     float_type = torch.float64 if any(t.dtype == torch.float64 for t in given.values()) else torch.float32
     model.to(float_type).load_state_dict(given)
-    return model.eval()
+    return model.eval(), given, prefix
 
 
-def _folder_of_plain(name: str, plain: Plain, options: Options) -> Folder:
+def _in_order_given(folder: Folder, plain: Plain, beside: Loaded | None) -> Folder:
+    """The folder with its classes in the order of --class-names, if there is one."""
+    if plain.classes is None:
+        return folder
+    classes = class_order.as_given(plain.classes, folder.classes, folder.root)
+    if beside and classes != list(folder.classes):
+        raise UnlearnError(f"--class-names is not the order of the classes of {beside.name}.", "compare models of the same order.")
+    return numbered(folder, classes, [classes.index(c) for c in folder.classes])
+
+
+def _folder_of_plain(name: str, plain: Plain, options: Options, erased: Collection[str]) -> Folder:
+    """Classes whose images are gone have to stand among the names given: nothing else says that the head has them."""
     if plain.arch is None:
         raise UnlearnError(f"{name} has no record of its architecture.", f"pass --arch: {', '.join(models.names())}.")
     if plain.data is None:
         raise UnlearnError(f"{name} has no record of its data.", "pass --data DIR.")
-    return open_images(plain.data, options, size=plain.size, test_fraction=plain.test_fraction)
+    may_lack = [name for name in plain.classes or () if name in erased]
+    return open_images(plain.data, options, size=plain.size, test_fraction=plain.test_fraction, may_lack=may_lack)
 
 
 def _describe(checkpoint: Checkpoint, name: str, plain: Plain, folder: Folder) -> Record:
@@ -197,11 +234,11 @@ def _check_size(size: int) -> None:
 def original_of(loaded: Loaded, plain: Plain, options: Options, name: str | None = None) -> Loaded | None:
     """The model before it forgot: as named, or as the record names it, if the file beside is still that one."""
     if name is not None:
-        return load(name, plain, options, loaded)
+        return load(name, plain, options, loaded, original=True)
     source = next((step.source for step in loaded.record.lineage if step.operation == "forget"), None)
     place = loaded.checkpoint.path
     if source and place:
         beside = place.with_name(Path(source.name).name)
         if beside.is_file() and store.read(str(beside)).digest == source.digest:
-            return load(str(beside), plain, options, loaded)
+            return load(str(beside), plain, options, loaded, original=True)
     return None

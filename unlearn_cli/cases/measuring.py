@@ -1,6 +1,7 @@
 """What a model says of all images, and the metrics of it that a case asks for."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -14,7 +15,35 @@ from unlearn_cli.errors import UnlearnError
 from unlearn_cli.metrics import blocks as by_block
 from unlearn_cli.metrics import registry, relearning
 from unlearn_cli.metrics.registry import Evidence, Outputs
-from unlearn_cli.metrics.report import Measure
+from unlearn_cli.metrics.report import Measure, Row
+
+
+@dataclass(frozen=True)
+class Subjects:
+    """The models of an evaluation, the judged one last.
+
+    Args:
+        roles: of each; outputs: what each says of all images; shadows: what the shadow models say.
+    """
+
+    models: list[Loaded]
+    roles: list[str]
+    outputs: list[Outputs]
+    shadows: list[Outputs] = field(default_factory=list)
+
+
+def rows_of(case: Case, subjects: Subjects, names: Sequence[str], options: Options) -> list[Row]:
+    """The metrics of these names of every model, beside the others."""
+    models, roles, outputs = subjects.models, subjects.roles, subjects.outputs
+    more = attacks.attacked(models, roles, case, names, options)
+    base = outputs[roles.index("original")] if "original" in roles else None
+
+    def row(i: int) -> Row:
+        rest = [x for j, x in enumerate(outputs) if roles[j] == "reference" and j != i]
+        found = measures(models[i], outputs[i], case, base, rest, options.seed, names, shadows=subjects.shadows, **more[i])
+        return Row(models[i].name, roles[i], found)
+
+    return [row(i) for i in range(len(models))]
 
 
 def read(model: Loaded, options: Options) -> Outputs:

@@ -1,12 +1,14 @@
 """What may stand as a reference: a model that never saw the forget set, is none of those it is held against, and counts once."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
 from unlearn_cli.cases import requests
 from unlearn_cli.cases.loading import Loaded
+from unlearn_cli.checkpoints import store
+from unlearn_cli.checkpoints.fitting import USUAL_PREFIXES, weights_digest
 from unlearn_cli.errors import UnlearnError
 
 
@@ -20,15 +22,17 @@ def distinct(models: Sequence[Loaded], against: Sequence[Loaded], forget: Tensor
     Raises:
         UnlearnError: a model is one of `against` or what these were made from, or was trained on images of the forget set.
     """
-    others = {model.checkpoint.digest: f"{model.name} itself" for model in against}
-    others |= {
+    if not models:
+        return []
+    others = {weights_digest(model.checkpoint.tensors): f"{model.name} itself" for model in against}
+    sources = {
         step.source.digest: f"what {model.name} was made from" for model in against for step in model.record.lineage if step.source
     }
     found: dict[str, Loaded] = {}
     for model in models:
-        digest = model.checkpoint.digest
-        if digest in others:
-            raise UnlearnError(f"{model.name} is no {what}: it is {others[digest]}.", f"leave it out of --{what}.")
+        digest = weights_digest(model.checkpoint.tensors)  # a wrapper's prefix or another type makes no other model
+        if known := next((sources[file] for file in _files(model) if file in sources), None) or others.get(digest):
+            raise UnlearnError(f"{model.name} is no {what}: it is {known}.", f"leave it out of --{what}.")
         if forget is not None and (seen := training_on(model, forget)):
             raise UnlearnError(f"{model.name} is no {what}: it was trained on {seen}, says its record.",
                                "train one without the forget set, by --without-class or --without.")  # fmt: skip
@@ -37,6 +41,13 @@ def distinct(models: Sequence[Loaded], against: Sequence[Loaded], forget: Tensor
         else:
             found[digest] = model
     return list(found.values())
+
+
+def _files(model: Loaded) -> Iterator[str]:
+    """Digests of the files that would hold this model: its own and, where it has no past, what wrappers would have saved."""
+    yield model.checkpoint.digest
+    for prefix in () if model.record.lineage else ("", *USUAL_PREFIXES):
+        yield store.digest({prefix + name: tensor for name, tensor in model.checkpoint.tensors.items()})
 
 
 def training_on(model: Loaded, forget: Tensor) -> str:

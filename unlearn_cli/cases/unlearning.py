@@ -71,6 +71,11 @@ def in_own_types(loaded: Loaded) -> dict[str, torch.Tensor]:
     return tensors
 
 
+def unchanged(loaded: Loaded, tensors: dict[str, torch.Tensor]) -> bool:
+    """Whether a method left every tensor as it came."""
+    return all(tensor is loaded.checkpoint.tensors[name] for name, tensor in tensors.items())
+
+
 def what_happened(run: Run) -> dict[str, Any]:
     """The part of a lineage step that the run knows."""
     return {

@@ -18,11 +18,16 @@ from unlearn_cli.checkpoints.record import KEY, Record, from_json
 from unlearn_cli.errors import UnlearnError
 
 PIPE = "-"
+COUNTER = "num_batches_tracked"
+"""What BatchNorm calls its count of batches: in float16 it overflows after 65,504 of them, and no output changes by it."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint as read: its tensors, its record (None for a plain state dict), its digest, its place."""
+    """A checkpoint as read: its tensors, its record (None for a plain state dict), its digest, its place.
+
+    The digest is that of the file: it stays when a network takes the tensors under other names (`fitting`).
+    """
 
     tensors: dict[str, Tensor]
     record: Record | None
@@ -43,7 +48,8 @@ def digest(tensors: dict[str, Tensor]) -> str:
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
         total.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
-        total.update(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))
+        if tensor.numel():  # one without numbers may have a stride that no view takes
+            total.update(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))
     return total.hexdigest()
 
 
@@ -93,7 +99,7 @@ def _read(path: Path, shown: str, place: Path | None) -> Checkpoint:
         raise UnlearnError(f"{shown} holds no tensors.", "give the checkpoint of a trained model.")
     for key, tensor in tensors.items():
         try:
-            finite = not tensor.is_floating_point() or bool(torch.isfinite(tensor).all())
+            finite = key.endswith(COUNTER) or not tensor.is_floating_point() or bool(torch.isfinite(tensor).all())
         except RuntimeError:  # packed formats of less than a byte; any of a byte in an older torch
             raise UnlearnError(f"{shown}: the tensor {key} holds {tensor.dtype}.", "save it as float32 or bfloat16.") from None
         if not finite:
@@ -140,8 +146,11 @@ def write(name: str, tensors: dict[str, Tensor], record: Record, *, force: bool 
     tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
     metadata = {"format": "pt", KEY: record.to_json()}
     if name == PIPE:
-        sys.stdout.buffer.write(save(tensors, metadata))
-        sys.stdout.buffer.flush()
+        try:
+            sys.stdout.buffer.write(save(tensors, metadata))
+            sys.stdout.buffer.flush()
+        except OSError as error:
+            raise UnlearnError(f"standard output could not be written: {_reason(error)}.", "name a file with --output.") from None
         return name
 
     def fill(temporary: Path) -> None:

@@ -1,23 +1,69 @@
 """Where words go: results to `out` (stdout), all else to `err` (stderr); bars on a terminal only, NO_COLOR heeded."""
 
+import json
 import os
 import time
 from collections.abc import Callable
 from math import isfinite
-from typing import Self
+from typing import Any, Self
 
 from rich.console import Console
 
 REFRESH_SECONDS = 0.1
 LOG_WIDTH = 160
+SIZES = {"COLUMNS": (40, 10_000), "TERMINAL_WIDTH": (40, 10_000), "LINES": (5, 10_000)}
+"""What a screen may measure, in characters; anything else in these variables counts as not set."""
+
+FORCED = ("FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE")
+"""They make rich take a pipe for a terminal, and what a script reads there would be a coloured table."""
+
+
+class Screen(Console):
+    """A console that draws with what its stream can spell."""
+
+    @property
+    def encoding(self) -> str:
+        return (getattr(self.file, "encoding", None) or "utf-8").lower()
 
 
 def make(*, stderr: bool = False) -> Console:
     """A console that neither colours nor cuts what goes to a file, and leaves numbers and paths as they are."""
-    console = Console(stderr=stderr, highlight=False, emoji=False)
-    if not console.is_terminal and "COLUMNS" not in os.environ:
+    left_out = (*odd_sizes(), *FORCED)
+    environment = {name: value for name, value in os.environ.items() if name not in left_out}
+    console = Screen(stderr=stderr, highlight=False, emoji=False, _environ=environment)
+    if not console.is_terminal and "COLUMNS" not in environment:
         console.width = LOG_WIDTH
     return console
+
+
+def odd_sizes() -> list[str]:
+    """The variables that are set and say nothing of a screen's size."""
+    return [name for name, allowed in SIZES.items() if name in os.environ and not is_size(os.environ[name], *allowed)]
+
+
+def is_size(text: str, least: int, most: int) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) < 10 and least <= int(text) <= most
+
+
+def spelled(text: str, stream) -> str:
+    """Text that a stream can take: characters that its encoding lacks are written as backslash escapes."""
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    odd_bytes = "surrogateescape" if getattr(stream, "errors", None) == "surrogateescape" else "strict"
+    try:
+        text.encode(encoding, odd_bytes)
+    except UnicodeEncodeError:
+        return text.encode(encoding, "backslashreplace").decode(encoding)
+    return text
+
+
+def as_json(document: Any, stream) -> str:
+    """A JSON document, in ASCII where the stream could not spell it otherwise: it reads back as the same text."""
+    text = json.dumps(document, ensure_ascii=False, allow_nan=False, indent=2) + "\n"
+    try:
+        text.encode(getattr(stream, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        return json.dumps(document, allow_nan=False, indent=2) + "\n"
+    return text
 
 
 out = make()

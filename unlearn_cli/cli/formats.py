@@ -1,14 +1,13 @@
 """A Report for programs and CI jobs: JSON, CSV, Markdown for a job summary, JUnit XML. Tables for people are `render`'s."""
 
 import csv
-import json
 import re
 from collections.abc import Callable, Sequence
 from io import StringIO
 from xml.etree import ElementTree
 
 from unlearn_cli.cli import console as streams
-from unlearn_cli.cli.render import OUTCOME, fact
+from unlearn_cli.cli.render import OUTCOME, PART_HEAD, fact, part_cells
 from unlearn_cli.cli.series import cells as series_cells
 from unlearn_cli.cli.tables import BETTER, cell, legend, levels_of, names_of, note, shown
 from unlearn_cli.errors import one_line
@@ -23,16 +22,14 @@ JUNIT = {"fail": ("failure", "limit not met"), "not measurable": ("error", "not 
 
 
 def write(report: Report, shape: str) -> int:
-    """Put a report on standard output as "markdown", "csv" or "json", and return its exit code."""
+    """Put a report on standard output as "markdown", "csv" or "json", and return its exit code.
+
+    `metrics/report.schema.json` describes the JSON.
+    """
     out = streams.err if report.written == "-" else streams.out     # a checkpoint that went to stdout has it for itself
-    # Not through rich, which folds long lines. A path that is not UTF-8 has its odd bytes escaped, which JSON reads back.
-    out.file.write(TEXT[shape](report).encode(errors="backslashreplace").decode())
+    text = streams.as_json(report.as_dict(), out.file) if shape == "json" else TEXT[shape](report)
+    out.file.write(streams.spelled(text, out.file))     # not through rich, which folds long lines
     return report.exit_code
-
-
-def as_json(report: Report) -> str:
-    """One document; `metrics/report.schema.json` describes it."""
-    return json.dumps(report.as_dict(), ensure_ascii=False, allow_nan=False, indent=2) + "\n"
 
 
 def as_csv(report: Report) -> str:
@@ -95,6 +92,8 @@ def as_markdown(report: Report) -> str:
         parts.append(table(head, lines, "ll" + "r" * len(report.rows)))
         parts.append("\n".join(f"- {escaped(line)}" for line in legend(report)))
     parts.append("\n".join(f"- {escaped(standing.said(row))}" for row in report.rows if row.levels))
+    if report.parts:
+        parts.append(table(list(PART_HEAD), [[escaped(cell) for cell in part_cells(part)] for part in report.parts], "lrrll"))
     parts += [part for series in report.series for part in series_parts(series, names_of(report.rows))]
     parts.append("\n".join(f"- \\[{number}\\] {escaped(remark)}" for remark, number in footnotes.items()))
     about = [f"Note: {remark}" for remark in report.notes]
@@ -149,8 +148,9 @@ def as_junit(report: Report) -> bytes:
     The properties of the suite are every number, verdict and digest. No time of day and no duration: the same
     evaluation gives the same file.
     """
-    counts = {"tests": len(report.limits)} | {
-        word + "s": sum(limit.outcome == outcome for limit in report.limits) for outcome, (word, _) in JUNIT.items()
+    limits = [("", limit) for limit in report.limits] + [(part.request, limit) for part in report.parts for limit in part.limits]
+    counts = {"tests": len(limits)} | {
+        word + "s": sum(limit.outcome == outcome for _, limit in limits) for outcome, (word, _) in JUNIT.items()
     }
     counts = {name: str(count) for name, count in counts.items()}
     root = ElementTree.Element("testsuites", {"name": f"unlearn {report.command}"} | counts)
@@ -158,9 +158,10 @@ def as_junit(report: Report) -> bytes:
     properties = ElementTree.SubElement(suite, "properties")
     for name, value in junit_properties(report).items():
         ElementTree.SubElement(properties, "property", {"name": valid(name), "value": valid(value)})
-    for limit in report.limits:
+    for request, limit in limits:
         place = f"unlearn.{report.command}" + (f".{limit.level}" if limit.level else "")
-        case = ElementTree.SubElement(suite, "testcase", {"classname": place, "name": valid(limit.text)})
+        name = f"{request}: {limit.text}" if request else limit.text
+        case = ElementTree.SubElement(suite, "testcase", {"classname": place, "name": valid(name)})
         if limit.outcome in JUNIT:
             word, kind = JUNIT[limit.outcome]
             value, bound = in_words(limit)
@@ -186,4 +187,4 @@ def valid(text: str) -> str:
     return one_line(text, len(text))
 
 
-TEXT: dict[str, Callable[[Report], str]] = {"json": as_json, "csv": as_csv, "markdown": as_markdown}
+TEXT: dict[str, Callable[[Report], str]] = {"csv": as_csv, "markdown": as_markdown}

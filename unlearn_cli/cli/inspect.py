@@ -21,9 +21,9 @@ def inspect(checkpoint: o.Checkpoint, json: o.Json = False) -> None:
         "record": found.record.model_dump(mode="json") if found.record else None,
     }
     if json:
-        import json as js
+        from unlearn_cli.cli import console
 
-        print(js.dumps(about, indent=2, ensure_ascii=False))
+        console.out.file.write(console.as_json(about, console.out.file))
     else:
         show(about)
 

@@ -15,9 +15,9 @@ def methods(name: Name = None, json: o.Json = False) -> None:
 
     described = [describe(found.get(n)) for n in ([name] if name else found.names())]
     if json:
-        import json as js
+        from unlearn_cli.cli import console
 
-        print(js.dumps(described[0] if name else described, indent=2, ensure_ascii=False))
+        console.out.file.write(console.as_json(described[0] if name else described, console.out.file))
     elif name:
         show_one(described[0])
     else:

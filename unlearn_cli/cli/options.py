@@ -20,8 +20,27 @@ Classes = Annotated[
     list[str] | None, option("--class", help="A class to forget, by name or index; repeats.", panel=ASKED, metavar="CLASS")
 ]
 Instances = Annotated[
-    str | None, option("--instances", help="A file of image paths, one per line; - is standard input.", panel=ASKED, metavar="FILE")
+    str | None,
+    option("--instances", help="A list of images: paths or patterns, one per line, CSV or JSON; - is standard input.", panel=ASKED,
+           metavar="FILE"),
+]  # fmt: skip
+Images = Annotated[
+    list[str] | None, option("--images", help="An image, or a quoted pattern: 'train/3/00*.png'; repeats.", panel=ASKED,
+                             metavar="PATTERN")
+]  # fmt: skip
+Column = Annotated[
+    str | None, option("--column", help="The column of a CSV or JSON list that holds the paths.", panel=ASKED, metavar="NAME")
 ]
+Strict = Annotated[bool, option("--strict", help="Refuse a list with test images, instead of setting them apart.", panel=ASKED)]
+WithDuplicates = Annotated[
+    bool, option("--with-duplicates", help="Take in exact copies of the listed images that would stay.", panel=ASKED)
+]
+Forgotten = Annotated[
+    list[str] | None,
+    option("--forgotten", help="A long list that an earlier step forgot, of which the checkpoint keeps the digest; repeats.",
+           panel=ASKED, metavar="FILE"),
+]  # fmt: skip
+OnlyLast = Annotated[bool, option("--only-last", help="Of several requests, look at the last alone.", panel=ASKED)]
 Data = Annotated[
     str | None,
     option("--data", help="The image folder, if not the one the checkpoint names.", panel=MODEL, metavar="DIR"),
@@ -43,6 +62,11 @@ Head = Annotated[
     str | None,
     option("--head", help="Name of the classification layer, if not the last linear one.", panel=MODEL, metavar="LAYER"),
 ]
+ClassNames = Annotated[
+    str | None,
+    option("--class-names", help="Class folders in the order of a plain state dict's outputs: a file, a name per line, or a,b,c.",
+           panel=MODEL, metavar="NAMES"),
+]  # fmt: skip
 TestFraction = Annotated[
     float,
     option("--test-fraction", help="Share of test images where the folder has no train and test.", panel=MODEL, show_default=True),

@@ -10,9 +10,11 @@ from unlearn_cli.cli import console as streams
 from unlearn_cli.cli import series, tables
 from unlearn_cli.cli.tables import GAP, note, ruled_table
 from unlearn_cli.metrics import standing
-from unlearn_cli.metrics.report import Limit, Report, Scalar
+from unlearn_cli.metrics.report import Limit, Part, Report, Scalar
 from unlearn_cli.metrics.verdict import in_words
 
+PART_METRICS = ("forget_accuracy", "forget_test_accuracy")
+PART_HEAD = ("by request", *PART_METRICS, "outcome", "why")
 OUTCOME = {"pass": ("pass", "green"), "fail": ("FAIL", "bold red"), "not measurable": ("NOT MEASURED", "bold red")}
 
 
@@ -26,7 +28,7 @@ def render(report: Report) -> int:
     if report.written in (None, "-") or out.is_terminal:
         show(report, out)
     else:
-        out.file.writelines(f"{path}\n" for path in paths(report))
+        out.file.writelines(streams.spelled(f"{path}\n", out.file) for path in paths(report))
         if not streams.is_quiet():
             show(report, streams.err)
     return report.exit_code
@@ -60,6 +62,9 @@ def show(report: Report, console: Console) -> None:
     if report.limits:
         console.print()
         console.print(limits_table(report.limits, footnotes))
+    if report.parts:
+        console.print()
+        console.print(parts_table(report.parts))
     if footnotes:
         console.print()
         for remark, number in footnotes.items():
@@ -97,6 +102,27 @@ def limits_table(limits: Sequence[Limit], footnotes: dict[str, int]) -> Table:
         mark = note(limit.reason, footnotes) if limit.reason else ""
         table.add_row(Text(limit.text), value, bound, Text(f"{word}{mark}", style=style))
     return table
+
+
+def parts_table(parts: Sequence[Part]) -> Table:
+    """Each of several requests by itself: what is still known of it, and the first limit that it does not keep."""
+    table = ruled_table()
+    for name in PART_HEAD:
+        table.add_column(name, overflow="fold", justify="right" if name in PART_HEAD[1:3] else "left")
+    for part in parts:
+        style = {"held": "green", "NOT HELD": "bold red", "not shown": "bold red"}.get(part.outcome, "")
+        *cells, outcome, why = part_cells(part)
+        table.add_row(*map(Text, cells), Text(outcome, style=style), Text(why))
+    return table
+
+
+def part_cells(part: Part) -> list[str]:
+    """A row of PART_HEAD."""
+    numbers = [part.measures.get(name) for name in PART_METRICS]
+    shown = ["-" if one is None or one.value is None else f"{100 * one.value:.2f}%" for one in numbers]
+    missed = part.first_missed
+    why = "" if missed is None else missed.reason or "{} is {}, the limit is {}".format(missed.metric, *in_words(missed))
+    return [part.request, *shown, part.outcome, why]
 
 
 def fact(value: Scalar) -> str:

@@ -8,6 +8,14 @@ from glob import glob, has_magic
 from unlearn_cli.errors import UnlearnError
 
 
+class Verdict(Exception):
+    """A command leaves with the exit code of its report. No library raises this, so that a 1 can only be a limit not met."""
+
+    def __init__(self, code: int):
+        super().__init__(f"exit code {code}")
+        self.code = code
+
+
 @contextmanager
 def options(device: str, precision: str, seed: int, force: bool, cache_limit: str, quiet: bool):
     """The engine's options for the length of a job, with progress on stderr."""
@@ -27,9 +35,11 @@ def options(device: str, precision: str, seed: int, force: bool, cache_limit: st
 
 
 def finish(report, json: bool, format: str | None = None) -> None:
-    """Show the report and leave with its exit code; only the first of several processes speaks."""
-    import typer
+    """Show the report and leave with its exit code; only the first of several processes speaks.
 
+    Raises:
+        Verdict: the report's exit code is not 0.
+    """
     if first():
         if json or format not in (None, "table"):
             from unlearn_cli.cli.formats import write
@@ -40,22 +50,47 @@ def finish(report, json: bool, format: str | None = None) -> None:
 
             render(report)
     if report.exit_code:
-        raise typer.Exit(report.exit_code)
+        raise Verdict(report.exit_code)
 
 
 def first() -> bool:
     """Whether this is the first of the processes that torchrun started, or the only one."""
-    return os.environ.get("RANK", "0") == "0"
+    from unlearn_cli.engine.launch import launched
+
+    return launched().first
 
 
-def request(classes: list[str] | None, instances: str | None):
+def request(classes: list[str] | None, instances: str | None = None, images: list[str] | None = None, column: str | None = None,
+            strict: bool = False, with_duplicates: bool = False):  # fmt: skip
     """What is to be forgotten, as typed."""
-    from unlearn_cli.cases.requests import read_list
+    from unlearn_cli.data.lists import read_list
     from unlearn_cli.jobs import Request
 
-    if classes and instances:
-        raise UnlearnError("classes and a list of images exclude each other.", "ask for one, then for the other.")
-    return Request(tuple(classes or ()), read_list(instances) if instances else ())
+    named = (("--class", classes), ("--instances", instances), ("--images", images))
+    given = [name for name, value in named if value not in (None, [])]
+    if len(given) > 1:
+        raise UnlearnError(f"{' and '.join(given)} exclude each other.", "ask for one, then for the other.")
+    lone = [name for name, value in (("--strict", strict), ("--with-duplicates", with_duplicates)) if value]
+    if lone and not (instances or images):
+        raise UnlearnError(f"{lone[0]} goes with listed images, and none are listed.", "add --instances FILE, or leave it out.")
+    listed = None if instances is None else read_list(instances, column)
+    return Request(tuple(classes or ()), tuple(images or ()), listed, strict, with_duplicates)
+
+
+def left_out(classes: list[str] | None, instances: str | None, column: str | None):
+    """What a training leaves out, which may be classes and images at once."""
+    from unlearn_cli.data.lists import read_list
+    from unlearn_cli.jobs import Request
+
+    return Request(tuple(classes or ()), listed=None if instances is None else read_list(instances, column))
+
+
+def lists(names: list[str] | None, column: str | None = None) -> list:
+    """Lists that earlier steps forgot."""
+    from unlearn_cli.data.lists import read_list
+    from unlearn_cli.jobs import Request
+
+    return [Request(listed=read_list(name, column)) for name in names or ()]
 
 
 def files(names: list[str] | None) -> list[str]:
@@ -71,10 +106,29 @@ def matching(pattern: str) -> list[str]:
     return found
 
 
-def plain(arch, data, size, mean, std, head, test_fraction):
+def plain(arch, data, size, mean, std, head, test_fraction, class_names):
     from unlearn_cli.jobs import Plain
 
-    return Plain(arch, data, size, numbers("--mean", mean), numbers("--std", std), head, test_fraction)
+    return Plain(arch, data, size, numbers("--mean", mean), numbers("--std", std), head, test_fraction, names(class_names))
+
+
+def names(text: str | None) -> tuple[str, ...] | None:
+    """Class names, one per line of the file that TEXT names, or written out with commas."""
+    if text is None:
+        return None
+    if os.path.isfile(text):
+        try:
+            with open(text, encoding="utf-8-sig") as file:
+                found = [line for line in file.read().split("\n") if line.strip()]
+        except (OSError, UnicodeDecodeError):
+            raise UnlearnError(f"--class-names {text} cannot be read as text.", "write a class name per line, in UTF-8.") from None
+    elif "," in text:
+        found = [part.strip() for part in text.split(",")]
+    else:
+        raise UnlearnError(f"--class-names {text}: no such file, and no list of names.", "write the names as a,b,c.")
+    if not all(found) or not found:
+        raise UnlearnError(f"--class-names {text} has an empty name.", "name every class folder once.")
+    return tuple(found)
 
 
 def numbers(name: str, text: str | None) -> list[float] | None:

@@ -31,6 +31,10 @@ WithoutFile = Annotated[
     str | None,
     o.option("--without", help="A file of image paths to leave out.", panel=o.ASKED, metavar="FILE"),
 ]
+WithoutForgotten = Annotated[
+    bool,
+    o.option("--without-forgotten", help="Leave out all that the checkpoint of --like was ever asked to forget.", panel=o.ASKED),
+]
 References = Annotated[
     int | None,
     o.option("--references", help="Train so many that differ in their seeds alone: those after --seed, but for that of --like. For "
@@ -56,6 +60,9 @@ def train(
     epochs: Epochs = None,
     without_class: Without = None,
     without: WithoutFile = None,
+    column: o.Column = None,
+    without_forgotten: WithoutForgotten = False,
+    forgotten: o.Forgotten = None,
     references: References = None,
     like: Like = None,
     size: o.Size = None,
@@ -86,7 +93,9 @@ def train(
             output,
             arch=arch,
             epochs=epochs,
-            without=run.request(without_class, without),
+            without=run.left_out(without_class, without, column),
+            without_forgotten=without_forgotten,
+            lists=run.lists(forgotten, column),
             references=references,
             like=like,
             chosen=from_text(settings or []),

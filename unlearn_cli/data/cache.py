@@ -94,6 +94,13 @@ def read_pixels(fingerprint: str, shape: tuple[int, ...]) -> Tensor | None:
         return None
 
 
+def drop_pixels(fingerprint: str) -> None:
+    """Remove the cached pixels of a folder's former contents, at every size."""
+    for path in cache_folder().glob(f"pixels-{LAYOUT}-{fingerprint[:32]}-*.safetensors"):
+        with suppress(OSError):  # still mapped, on some systems
+            path.unlink()
+
+
 class PixelFile:
     """Pixels being filled in: straight in a cache file, or in memory where the cache folder cannot take them."""
 

@@ -15,16 +15,24 @@ from PIL import BmpImagePlugin, Image, ImageOps, JpegImagePlugin, PngImagePlugin
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
 PIXEL_LIMIT = 89_478_485  # Pillow's own: more than this is a bomb, or no image to classify at 224 pixels
 GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "F")
+PNG = b"\x89PNG\r\n\x1a\n"
+JPEG_METADATA = (*range(0xE1, 0xEE), 0xEF, 0xFE)  # APP1 to APP15 and comments; APP0 and APP14 name the colour space
 ORIENTATION_KEYS = ("exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp")
 
 
 def look(file: BinaryIO) -> Image.Image:
     """The image with only its header read; ValueError in a user's words when it is none or too large."""
     try:
-        image = Image.open(file, formats=FORMATS)
+        try:
+            image = Image.open(file, formats=FORMATS)
+        except Image.DecompressionBombError:
+            raise
+        except Exception:  # noqa: BLE001 - Pillow's parsers raise whatever the damaged bytes led them to
+            file.seek(0)
+            image = Image.open(BytesIO(without_metadata(file.read())), formats=FORMATS)
     except Image.DecompressionBombError:
         raise ValueError(f"has more than {PIXEL_LIMIT / 1e6:.0f} million pixels") from None
-    except Exception:  # noqa: BLE001 - Pillow's parsers raise whatever the damaged bytes led them to
+    except Exception:  # noqa: BLE001 - as above
         raise ValueError("is not a readable JPEG, PNG, BMP or WebP image") from None
     if image.width * image.height > PIXEL_LIMIT:
         raise ValueError(
@@ -40,16 +48,57 @@ def checked(data: bytes) -> Image.Image:
 
 
 def decode(data: bytes, size: int, channels: int) -> bytes:
-    """The file's pixels as size x size x channels bytes: upright, shorter side resized to `size`, centre crop."""
+    """The file's pixels as size x size x channels bytes: upright, shorter side resized to `size`, centre crop.
+
+    Metadata that cannot be read is passed over, and the orientation with it: an image is damaged when its pixels are.
+    """
     image = checked(data)
     try:
-        image.load()
-        if any(key in image.info for key in ORIENTATION_KEYS):
-            image = ImageOps.exif_transpose(image)
-        image = resized(converted(image, "L" if channels == 1 else "RGB"), size)
+        try:
+            image.load()
+        except Exception:  # noqa: BLE001 - as above; texts may follow the pixels
+            image = checked(without_metadata(data))
+            image.load()
+        image = resized(converted(upright(image), "L" if channels == 1 else "RGB"), size)
     except Exception:  # noqa: BLE001 - as above
         raise ValueError("is damaged or cut short") from None
     return image.tobytes()
+
+
+def upright(image: Image.Image) -> Image.Image:
+    if not any(key in image.info for key in ORIENTATION_KEYS):
+        return image
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # noqa: BLE001 - as above; the pixels are whole
+        return image
+
+
+def without_metadata(data: bytes) -> bytes:
+    """A PNG's critical chunks, or a JPEG without its EXIF, profiles and comments; other bytes as they are."""
+    if data.startswith(PNG):
+        return _png_pixels(data)
+    return _jpeg_pixels(data) if data.startswith(b"\xff\xd8") else data
+
+
+def _png_pixels(data: bytes) -> bytes:
+    kept, at = [PNG], len(PNG)
+    while at < len(data):
+        end = at + 12 + int.from_bytes(data[at : at + 4], "big")
+        if data[at + 4 : at + 5].isupper():  # a small first letter says that the pixels do not need the chunk
+            kept.append(data[at:end])
+        at = end
+    return b"".join(kept)
+
+
+def _jpeg_pixels(data: bytes) -> bytes:
+    kept, at = [data[:2]], 2
+    while data[at : at + 1] == b"\xff" and data[at + 1] not in (0xDA, 0xFF):  # up to the pixels, or what is no segment
+        end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+        if data[at + 1] not in JPEG_METADATA:
+            kept.append(data[at:end])
+        at = end
+    return b"".join(kept) + data[at:]
 
 
 def converted(image: Image.Image, mode: str) -> Image.Image:

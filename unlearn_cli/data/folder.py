@@ -3,7 +3,7 @@
 import hashlib
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from unlearn_cli.data.cache import Index, PixelFile, read_index, read_pixels, write_index
+from unlearn_cli.data.cache import Index, PixelFile, drop_pixels, read_index, read_pixels, write_index
 from unlearn_cli.data.images import Images, raise_first
 from unlearn_cli.data.scan import Listing, scan
 from unlearn_cli.errors import UnlearnError
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 SAMPLE = 256  # images looked at for the default size and channels
 SMALLEST_DEFAULT, LARGEST_DEFAULT = 28, 224  # pixels; below 28 a network has nothing left to pool
 CHUNK_FILES, CHUNK_BYTES = 512, 16 << 20  # of one worker's turn
+COPIED = 4096  # images at once, from one file of pixels to the next
 WORTH_WORKERS = 4_000  # files, or 2,500 times as many bytes: about 0.3 seconds of decoding, a worker's start is 0.1
 
 Progress = Callable[[int, int], None]  # files done, files in all
@@ -33,11 +34,12 @@ class Folder:
     classes: list[str]
     fingerprint: str  # of relative paths and contents: a copy has the same
     images: Images
+    notes: tuple[str, ...] = ()  # what lies in the folder and is not read, or is read as it might not be meant
 
 
 def open_folder(
     root: str | os.PathLike, *, size: int | None = None, channels: int | None = None, test_fraction: float = 0.2,
-    cache_limit: int = 4 << 30, progress: Progress | None = None,
+    cache_limit: int = 4 << 30, progress: Progress | None = None, may_lack: Collection[str] = (),
 ) -> Folder:  # fmt: skip
     """Open ROOT/train/<class>/ and ROOT/test/<class>/, or ROOT/<class>/ with about `test_fraction` of it held out.
 
@@ -46,12 +48,13 @@ def open_folder(
         channels: 1 or 3; by default 1 if a sample of the images is grey.
         cache_limit: bytes of pixels to keep; larger data is decoded on demand instead.
         progress: called with (files done, files in all) while files are read.
+        may_lack: names of classes whose images may be gone: they are among the classes, and no image has their label.
 
     Raises:
         UnlearnError: naming the file or folder that is missing, damaged or out of place.
     """
     _check(size, channels, test_fraction)
-    listing = scan(os.fspath(root), test_fraction)
+    listing = scan(os.fspath(root), test_fraction, may_lack)
     top = os.path.abspath(root)
     index = read_index(top)
     names = "\0".join(listing.paths)
@@ -72,19 +75,23 @@ def open_folder(
     if digests is not None and not streams:
         pixels = read_pixels(fingerprint, shape)
     if pixels is None and not streams:
-        digests, fingerprint, pixels = _decode(top, listing, shape, progress)
+        digests, fingerprint, pixels = _decode(top, listing, shape, progress, index, digests)
     fresh = Index(names, listing.stat, digests, fingerprint, sample)
     if not unchanged or (fresh.fingerprint, fresh.sample) != (index.fingerprint, index.sample):
         write_index(top, fresh)
+    if index is not None and fingerprint != index.fingerprint and _rows_of(index.digests, digests).min() < 0:
+        drop_pixels(index.fingerprint)  # an image was taken away: none of it stays behind here
 
     labels, test = torch.from_numpy(listing.labels), torch.from_numpy(listing.test)
     images = Images(top, listing.paths, labels, test, shape[1], shape[3], pixels)
-    return Folder(Path(root), listing.classes, fingerprint, images)
+    return Folder(Path(root), listing.classes, fingerprint, images, listing.notes)
 
 
-def read_anew(root: str | os.PathLike, test_fraction: float, progress: Progress | None = None) -> tuple[Listing, np.ndarray]:
+def read_anew(
+    root: str | os.PathLike, test_fraction: float, progress: Progress | None = None, may_lack: Collection[str] = ()
+) -> tuple[Listing, np.ndarray]:
     """What lies in the folder, and each file's SHA-256 as (N, 32) uint8, without trusting what the cache knows of it."""
-    listing = scan(os.fspath(root), test_fraction)
+    listing = scan(os.fspath(root), test_fraction, may_lack)
     return listing, _digests(os.path.abspath(root), listing, None, progress)
 
 
@@ -122,18 +129,33 @@ def _digests(root: str, listing: Listing, index: Index | None, progress: Progres
 
 
 def _decode(
-    root: str, listing: Listing, shape: tuple[int, ...], progress: Progress | None
+    root: str, listing: Listing, shape: tuple[int, ...], progress: Progress | None, index: Index | None, digests: np.ndarray | None
 ) -> tuple[np.ndarray, str, torch.Tensor]:
-    """Every file read once, for its digest and its pixels: (digests, fingerprint, pixels)."""
-    digests = np.empty((len(listing.paths), 32), np.uint8)
+    """Every file's digest and pixels: (digests, fingerprint, pixels).
+
+    Files are read once for both, but for those whose pixels, by their digests, lie in the file that the index names.
+    """
+    paths = listing.paths
+    old = None if index is None or digests is None else read_pixels(index.fingerprint, (len(index.stat), *shape[1:]))
+    row = np.full(len(paths), -1) if old is None else _rows_of(digests, index.digests)
+    kept, new = np.flatnonzero(row >= 0), np.flatnonzero(row < 0)
+    digests = np.empty((len(paths), 32), np.uint8) if digests is None else digests.copy()
     file = PixelFile(shape)
     try:
-        for span, chunk in _read(root, listing.paths, int(listing.stat[:, 0].sum()), shape[1], shape[3], progress):
-            digests[span], file.pixels[span] = chunk.digests, chunk.pixels
-        fingerprint = fingerprint_of(listing.paths, digests)
+        for some in np.array_split(kept, -(-len(kept) // COPIED)) if len(kept) else []:
+            file.pixels[some] = old.numpy()[row[some]]
+        for span, chunk in _read(root, [paths[i] for i in new], int(listing.stat[new, 0].sum()), shape[1], shape[3], progress):
+            digests[new[span]], file.pixels[new[span]] = chunk.digests, chunk.pixels
+        fingerprint = fingerprint_of(paths, digests)
         return digests, fingerprint, file.commit(fingerprint)
     finally:
         file.discard()
+
+
+def _rows_of(digests: np.ndarray, among: np.ndarray) -> np.ndarray:
+    """For each of (n, 32) digests a row of `among` that is the same, or -1: (n,) int64."""
+    row = {digest.tobytes(): i for i, digest in enumerate(among)}
+    return np.array([row.get(digest.tobytes(), -1) for digest in digests], np.int64)
 
 
 def _read(

@@ -2,14 +2,17 @@
 
 import hashlib
 import os
+from array import array
+from collections.abc import Collection
 from dataclasses import dataclass
 from operator import itemgetter
 
 import numpy as np
 
+from unlearn_cli.data import layout
+from unlearn_cli.data.layout import SUFFIXES, Inside
+from unlearn_cli.data.names import normal
 from unlearn_cli.errors import UnlearnError, did_you_mean
-
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".jpe", ".jfif", ".dib")
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,6 +24,7 @@ class Listing:
     classes: list[str]
     labels: np.ndarray  # (N,) int64
     test: np.ndarray  # (N,) bool
+    notes: tuple[str, ...]  # what lies there and is not read, or is read as it might not be meant
 
 
 class _Walk:
@@ -28,7 +32,7 @@ class _Walk:
 
     def __init__(self, root: str):
         self.root = root
-        self.paths, self.stat = [], []
+        self.paths, self.stat = [], array("q")
 
     def entries(self, folder: str) -> tuple[list[str], list[os.DirEntry]]:
         """The visible sub-folders' names and files of a folder given relative to the root."""
@@ -42,9 +46,9 @@ class _Walk:
         folders = sorted(entry.name for entry in visible if entry.is_dir())
         return folders, [entry for entry in visible if not entry.is_dir()] if folders else visible
 
-    def add(self, folder: str) -> int:
-        """Append the images in and below a folder in path order; how many there were."""
-        before = len(self.paths)
+    def add(self, folder: str) -> Inside:
+        """Append the images in and below a folder in path order."""
+        direct, below = 0, {}
         folders, files = self.entries(folder)
         prefix = folder + "/"
         # A folder sorts as its name and a slash, which is how the paths below it sort among those of its neighbours.
@@ -52,7 +56,7 @@ class _Walk:
         for name, entry in sorted(found, key=itemgetter(0)):
             if entry is None:
                 self._check_loop(prefix + name[:-1])
-                self.add(prefix + name[:-1])
+                below[name[:-1]] = self.add(prefix + name[:-1])
                 continue
             if not name.lower().endswith(SUFFIXES):
                 raise UnlearnError(
@@ -65,8 +69,9 @@ class _Walk:
                 problem = f"{prefix}{name} cannot be read: {error.strerror.lower()}."
                 raise UnlearnError(problem, "repair or remove it.") from None
             self.paths.append(prefix + name)
-            self.stat.append((stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns))
-        return len(self.paths) - before
+            self.stat.extend((stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns))
+            direct += 1
+        return Inside(direct, below)
 
     def _check_loop(self, folder: str) -> None:
         link = f"{self.root}/{folder}"
@@ -75,58 +80,72 @@ class _Walk:
             raise UnlearnError(f"{folder} is a link to a folder that contains it.", "remove the link.")
 
 
-def scan(root: str, test_fraction: float) -> Listing:
-    """List ROOT/train/<class> and ROOT/test/<class>, or ROOT/<class> split by a hash of each path."""
+def scan(root: str, test_fraction: float, may_lack: Collection[str] = ()) -> Listing:
+    """List ROOT/train/<class> and ROOT/test/<class>, or ROOT/<class> split by a hash of each path.
+
+    Args:
+        may_lack: names of classes whose images may be gone. They are among the classes all the same, so that the
+            others keep their numbers.
+    """
     if not os.path.isdir(root):
         what = "is a file, not a folder" if os.path.exists(root) else "does not exist"
         raise UnlearnError(f"{root} {what}.", "pass the folder that holds train/ and test/, or one folder per class.")
     walk = _Walk(root)
     folders, files = walk.entries("")
-    split = [name for name in ("train", "test") if name in folders and (len(folders) == 2 or walk.entries(name)[0])]
-    if split or {"train", "test"} <= set(folders):
-        return _presplit(walk, folders)
-    return _hash_split(walk, folders, files, test_fraction)
+    known = [*folders, *(name for name in may_lack if name not in folders)]
+    if layout.looks_split(known, lambda name: name in folders and bool(walk.entries(name)[0])):
+        return _presplit(walk, folders, files, may_lack)
+    return _hash_split(walk, folders, files, test_fraction, may_lack)
 
 
-def _presplit(walk: _Walk, folders: list[str]) -> Listing:
-    for needed, other in (("test", "train"), ("train", "test")):
-        if needed not in folders:
+def _presplit(walk: _Walk, folders: list[str], files: list[os.DirEntry], may_lack: Collection[str]) -> Listing:
+    if not {"train", "test"} <= set(folders):
+        layout.refuse_parts(walk.root, folders)
+    layout.refuse_doubles(walk.root, folders)
+    found = {}
+    for part in ("test", "train"):  # path order
+        names = _classes(walk, part)
+        found |= {f"{part}/{name}": walk.add(f"{part}/{name}") for name in names}
+    notes = layout.check_levels(walk.root, found, may_lack)
+    trained = {name.removeprefix("train/"): inside.total for name, inside in found.items() if name.startswith("train/")}
+    classes = _known(walk.root, trained, may_lack, "train/")
+    number = {normal(name): i for i, name in enumerate(classes)}
+    for name, inside in found.items():
+        if inside.total and normal(name.partition("/")[2]) not in number:
             raise UnlearnError(
-                f"{walk.root} has a '{other}' folder but no '{needed}' folder.",
-                f"put images into {needed}/<class>/, or pass one folder per class, to be split by hash.",
+                f"{name} is a class without training images.",
+                did_you_mean(name.partition("/")[2], trained) or "every class needs a folder under train/.",
             )
-    known, tested = _classes(walk, "train"), _classes(walk, "test")
-    counts = {}
-    for part, names in (("test", tested), ("train", known)):  # path order
-        for name in names:
-            counts[part, name] = walk.add(f"{part}/{name}")
-    for name in tested:
-        if name not in known and counts["test", name]:
-            raise UnlearnError(
-                f"test/{name} is a class without training images.",
-                did_you_mean(name, known) or "every class needs a folder under train/.",
-            )
-    _check_counts(walk.root, {f"train/{name}": counts["train", name] for name in known})
-    held_out = sum(counts["test", name] for name in tested)
-    number = {name: i for i, name in enumerate(sorted(known))}
-    labels = [(number.get(name, 0), count) for (_, name), count in counts.items()]
-    return _listing(walk, sorted(known), labels, np.arange(len(walk.paths)) < held_out)
+    labels = [(number[normal(name.partition("/")[2])], inside.total) for name, inside in found.items() if inside.total]
+    held_out = len(walk.paths) - sum(trained.values())
+    beside = [name for name in folders if name not in ("train", "test")]
+    notes += layout.unread(walk.root, beside, sum(file.name.lower().endswith(SUFFIXES) for file in files))
+    return _listing(walk, classes, labels, np.arange(len(walk.paths)) < held_out, notes)
 
 
-def _hash_split(walk: _Walk, folders: list[str], files: list[os.DirEntry], test_fraction: float) -> Listing:
+def _hash_split(
+    walk: _Walk, folders: list[str], files: list[os.DirEntry], test_fraction: float, may_lack: Collection[str]
+) -> Listing:
     _check_stray("", files)
-    counts = {name: walk.add(name) for name in _by_path(folders)}
-    _check_counts(walk.root, counts)
-    known = sorted(counts)
-    labels = [(known.index(name), count) for name, count in counts.items()]
+    layout.check_spellings(folders)
+    layout.check_halves(folders)
+    found = {name: walk.add(name) for name in _by_path(folders)}
+    notes = layout.check_levels(walk.root, found, may_lack)
+    notes += [f"the folder '{name}' is read as a class, like its neighbours" for name in found if layout.role(name)]
+    counts = {name: inside.total for name, inside in found.items()}
+    classes = _known(walk.root, counts, may_lack)
+    number = {normal(name): i for i, name in enumerate(classes)}
+    labels = [(number[normal(name)], count) for name, count in counts.items() if count]
     test = np.array([path_fraction(path) < test_fraction for path in walk.paths], bool)
-    listing = _listing(walk, known, labels, test)
-    left = np.bincount(listing.labels[~test], minlength=len(known))
-    if not left.all():
-        raise UnlearnError(
-            f"class '{known[int(left.argmin())]}' keeps no training images: all of its few became test images.",
-            "lower the test fraction, or lay the data out as train/<class>/ and test/<class>/.",
-        )
+    listing = _listing(walk, classes, labels, test, notes)
+    lacking = set(map(normal, may_lack))
+    left = np.bincount(listing.labels[~test], minlength=len(classes))
+    for name, count in zip(classes, left, strict=True):
+        if not count and normal(name) not in lacking:
+            raise UnlearnError(
+                f"class '{name}' keeps no training images: all of its few became test images.",
+                "lower the test fraction, or lay the data out as train/<class>/ and test/<class>/.",
+            )
     return listing
 
 
@@ -139,6 +158,7 @@ def path_fraction(path: str, salt: str = "") -> float:
 def _classes(walk: _Walk, part: str) -> list[str]:
     folders, files = walk.entries(part)
     _check_stray(part + "/", files)
+    layout.check_spellings(folders, f"{part}/")
     return _by_path(folders)
 
 
@@ -154,25 +174,29 @@ def _check_stray(prefix: str, files: list[os.DirEntry]) -> None:
         )
 
 
-def _check_counts(root: str, counts: dict[str, int]) -> None:
-    for name in counts:
-        try:
-            name.encode()
-        except UnicodeEncodeError:
-            raise UnlearnError(f"the class folder {name!r} has a name that is not UTF-8.", "rename the folder.") from None
+def _known(root: str, counts: dict[str, int], may_lack: Collection[str], prefix: str = "") -> list[str]:
+    """The classes in order: folders with images, and those whose images may be gone."""
+    lacking = {normal(name): name for name in may_lack}
     if not any(counts.values()):
         raise UnlearnError(
             f"{root} holds no images.", "pass the folder that holds train/ and test/, or one folder per class."
         )
     for name, count in counts.items():
-        if not count:
-            raise UnlearnError(f"the class folder {name} holds no images.", "add images, or remove the folder.")
+        if not count and normal(name) not in lacking:
+            raise UnlearnError(
+                f"the class folder {prefix}{name} holds no images.",
+                "add images, or remove the folder; a checkpoint that forgot the class works without its images.",
+            )
+    return sorted((lacking | {normal(name): name for name, count in counts.items() if count}).values())
 
 
-def _listing(walk: _Walk, classes: list[str], labels: list[tuple[int, int]], test: np.ndarray) -> Listing:
+def _listing(
+    walk: _Walk, classes: list[str], labels: list[tuple[int, int]], test: np.ndarray, notes: list[str]
+) -> Listing:
     if not test.any():
         raise UnlearnError(
             f"{walk.root} has no test images.", "add images to test/<class>/, or raise the test fraction."
         )
     numbers, counts = (np.array(column, np.int64) for column in zip(*labels, strict=True))
-    return Listing(walk.paths, np.array(walk.stat, np.int64), classes, np.repeat(numbers, counts), test)
+    stat = np.array(walk.stat, np.int64).reshape(-1, 3)
+    return Listing(walk.paths, stat, classes, np.repeat(numbers, counts), test, tuple(notes))

@@ -1,10 +1,10 @@
 """The options that mean the same in every command."""
 
-import os
 from dataclasses import dataclass, field
 
 import torch
 
+from unlearn_cli.engine.launch import launched
 from unlearn_cli.engine.precision import find_device
 from unlearn_cli.engine.progress import Silent
 from unlearn_cli.errors import UnlearnError
@@ -27,5 +27,4 @@ class Options:
 
     def place(self) -> torch.device:
         """The device of this process; under torchrun each has its own."""
-        local = os.environ.get("LOCAL_RANK")
-        return find_device(self.device, int(local) if local else None)
+        return find_device(self.device, launched().local)

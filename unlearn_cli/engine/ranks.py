@@ -1,6 +1,5 @@
 """Several processes, one result: what torchrun started, sums across it, and BatchNorm over the whole batch."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import MethodType
@@ -8,20 +7,28 @@ from types import MethodType
 import torch
 from torch import Tensor, nn
 
+from unlearn_cli.engine.launch import launched
+from unlearn_cli.errors import UnlearnError, one_line
+
 
 class Ranks:
     """This process among its equals. Alone (world 1) every verb is free and torch.distributed stays unused."""
 
     def __init__(self, device: torch.device):
-        self.world = int(os.environ.get("WORLD_SIZE", "1"))
-        self.rank = int(os.environ.get("RANK", "0"))
+        self.rank, self.world, _ = launched()
         if self.world > 1:
             from torch import distributed
 
             if device.type == "cuda":
                 torch.cuda.set_device(device)
             if not distributed.is_initialized():
-                distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+                try:
+                    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+                except (RuntimeError, ValueError) as error:
+                    raise UnlearnError(
+                        f"the {self.world} processes that WORLD_SIZE names did not find each other: {one_line(error)}",
+                        "start them with torchrun; for one process, unset WORLD_SIZE.",
+                    ) from None
 
     @property
     def first(self) -> bool:

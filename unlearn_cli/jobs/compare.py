@@ -1,14 +1,17 @@
 """`compare`: finished checkpoints side by side, or methods run on one checkpoint and then the same table."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
+from torch import Tensor
+
 from unlearn_cli.cases import attacks, requests
-from unlearn_cli.cases.case import Case, open_case, selection_of
-from unlearn_cli.cases.loading import Loaded, Plain, load, original_of
+from unlearn_cli.cases.case import Asked, Case, open_case, selection_of
+from unlearn_cli.cases.loading import Loaded, Plain, forgotten_by, load, original_of
 from unlearn_cli.cases.measuring import measures, read
 from unlearn_cli.cases.references import distinct
+from unlearn_cli.checkpoints import store
 from unlearn_cli.data.requests import Request
 from unlearn_cli.engine.run import Options
 from unlearn_cli.errors import UnlearnError
@@ -32,6 +35,7 @@ def compare(
     sort: str | None = None,
     all_metrics: bool = False,
     request: Request = Request(),
+    lists: Sequence[Request] = (),
     settings: dict[str, Any] | None = None,
     plain: Plain = Plain(),
     options: Options = Options(),
@@ -47,6 +51,7 @@ def compare(
             code stays 0: a table is no gate.
         sort: the metric that orders the unlearned rows, best first.
         all_metrics: a table of all metrics, not of those that matter most.
+        lists: lists that the checkpoints forgot and of which their records keep the digest alone.
         settings: of the methods, `name` for all that have it or `method.name` for one.
     """
     if run_methods and len(checkpoints) != 1:
@@ -55,14 +60,16 @@ def compare(
     if sort:
         requirements.metric_called(sort)
     trials.check(run_methods, settings or {})
-    first, loaded, roles = _open(checkpoints, references, bool(verify), plain, options)
+    first, loaded, roles = _open(checkpoints, references, bool(verify), plain, options, bool(run_methods), request.classes)
     aside = max(selection_of(model.record) for model in loaded)
-    case = _case(loaded, roles, request, aside)
+    asked = _case(loaded, roles, request, lists, aside)
+    case = asked.case
     tried = trials.trials(run_methods, settings or {}, case.kind)
     carved = max([aside, *(trial.carves(case.kind) for trial in tried)])
     if carved > aside:
-        case = _case(loaded, roles, request, carved)
-    loaded, roles = _each_reference_once(loaded, roles, case)
+        asked = _case(loaded, roles, request, lists, carved)
+        case = asked.case
+    loaded, roles = _each_reference_once(loaded, roles, asked.forget)
     for trial in tried:
         trial.method.check_scope(case.target.scope)
     names = _metrics(verify, case)
@@ -101,13 +108,17 @@ def compare(
         | ({"sorted_by": comparison.in_words(column)} if column and not unsorted else {}),
         columns=comparison.columns(names, rows, case.kind, sort, all_metrics),
         rows=ranking.best_first(column, rows) if column else rows,
-        notes=[note for model in loaded for note in model.notes] + _remarks(roles, kept, len(tried) * seeds, unsorted),
-    )
+        notes=[*asked.notes, *(note for model in loaded for note in model.notes),
+               *_remarks(asked, roles, kept, len(tried) * seeds, unsorted)],
+    )  # fmt: skip
 
 
-def _open(checkpoints, references, judges: bool, plain: Plain, options: Options) -> tuple[Loaded, list[Loaded], list[str]]:
+def _open(
+    checkpoints, references, judges: bool, plain: Plain, options: Options, original: bool, erased: Collection[str]
+) -> tuple[Loaded, list[Loaded], list[str]]:
     """The first checkpoint, and all of them with their roles; for a judgement also the original that lies beside."""
-    first = load(checkpoints[0], plain, options)
+    erased = [*erased, *(name for other in checkpoints[1:] for name in forgotten_by(store.read(other).record))]
+    first = load(checkpoints[0], plain, options, original=original, erased=erased)
     loaded = [first, *(load(name, plain, options, first) for name in checkpoints[1:])]
     roles = [_role(model) for model in loaded]
     if judges and "original" not in roles:
@@ -126,14 +137,14 @@ def _role(model: Loaded) -> str:
     return "reference" if last.operation == "train" or last.method == "retrain" else "unlearned"
 
 
-def _case(loaded: list[Loaded], roles: list[str], given: Request, carved: float) -> Case:
+def _case(loaded: list[Loaded], roles: list[str], given: Request, lists: Sequence[Request], carved: float) -> Asked:
     """The one request that all these checkpoints share, on test images that chose nothing for any of them."""
     cases = {}
     for model, role in zip(loaded, roles, strict=True):
         if role != "original" or given:
-            case = open_case(model, given, carved)
-            if case.request is not None:
-                cases[case.request.model_dump_json()] = (case, model.name)
+            asked = open_case(model, given, carved, lists=lists)
+            if asked.request is not None:
+                cases[asked.request.model_dump_json()] = (asked, model.name)
     if len(cases) > 1:
         (one, a), (two, b), *_ = cases.values()
         said = f"{a} forgot {requests.in_words(one.request)}, {b} {requests.in_words(two.request)}"
@@ -143,11 +154,11 @@ def _case(loaded: list[Loaded], roles: list[str], given: Request, carved: float)
     return next(iter(cases.values()))[0]
 
 
-def _each_reference_once(loaded: list[Loaded], roles: list[str], case: Case) -> tuple[list[Loaded], list[str]]:
+def _each_reference_once(loaded: list[Loaded], roles: list[str], forget: Tensor) -> tuple[list[Loaded], list[str]]:
     """The models and their roles without references that repeat."""
     pairs = list(zip(loaded, roles, strict=True))
     subjects = [model for model, role in pairs if role != "reference"]
-    others = {id(model) for model in distinct([m for m, role in pairs if role == "reference"], subjects, case.splits["forget"])}
+    others = {id(model) for model in distinct([m for m, role in pairs if role == "reference"], subjects, forget)}
     kept = [(model, role) for model, role in pairs if role != "reference" or id(model) in others]
     return [model for model, _ in kept], [role for _, role in kept]
 
@@ -171,9 +182,11 @@ def _levels(verify: str, case: Case, own: dict, rows: Sequence[Row]) -> dict[str
     return standing.standings(judged.limits)
 
 
-def _remarks(roles: list[str], kept: int, runs: int, unsorted: str) -> list[str]:
+def _remarks(asked: Asked, roles: list[str], kept: int, runs: int, unsorted: str) -> list[str]:
     """What the reader should know of the table."""
     found = [unsorted] if unsorted else []
+    if asked.kinds > 1:
+        found.append(f"of all that was asked, {asked.case.words} alone is compared")
     if kept:
         found.append(f"{kept} of {runs} runs were kept from before; --fresh runs them again")
     if "reference" not in roles:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from unlearn_cli.cases.case import Case
+from unlearn_cli.cases.case import Asked as Whole
 from unlearn_cli.cases.loading import Loaded
 from unlearn_cli.cases.unlearning import what_happened
 from unlearn_cli.checkpoints import store
@@ -27,6 +27,7 @@ from unlearn_cli.checkpoints.deletion import (
 from unlearn_cli.checkpoints.record import RequestRecord
 from unlearn_cli.data.cache import read_index
 from unlearn_cli.data.folder import Folder, fingerprint_of
+from unlearn_cli.engine.launch import launched
 from unlearn_cli.engine.run import Options
 from unlearn_cli.errors import UnlearnError
 from unlearn_cli.metrics.report import Report, Row, finite, measures_as_dict
@@ -40,7 +41,7 @@ def claim(name: str, inputs: Sequence[str], options: Options) -> None:
 
 
 def write(
-    name: str, report: Report, case: Case, unlearned: Loaded, original: Loaded | None, references: Sequence[Loaded],
+    name: str, report: Report, case: Whole, unlearned: Loaded, original: Loaded | None, references: Sequence[Loaded],
     test_fraction: float, options: Options,
 ) -> None:  # fmt: skip
     """Write the record of an evaluation.
@@ -60,7 +61,7 @@ def write(
     )
     used = {key: run[key] for key in ("seed", "device", "precision", "versions")}
     document = Deletion(
-        request=asked(case.request, folder, case.splits["forget"].tolist()),
+        request=asked(case.request, folder, case.forget.tolist()),
         unlearned=file(unlearned, base),
         original=source(unlearned, original, base),
         references=[file(reference, base) for reference in references],
@@ -71,7 +72,7 @@ def write(
         verdict=report.verdict,
         exit_code=report.exit_code,
     )
-    if os.environ.get("RANK", "0") == "0":
+    if launched().first:
         text = document.model_copy(update={"digest": document.of_itself()}).to_json()
         store.replace_whole(name, lambda temporary: temporary.write_bytes(text))
 

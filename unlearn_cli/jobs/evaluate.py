@@ -2,17 +2,18 @@
 
 from collections.abc import Sequence
 
-from unlearn_cli.cases import attacks, requests
+from unlearn_cli.cases import duplicates, requests
 from unlearn_cli.cases.case import open_case
 from unlearn_cli.cases.loading import Plain, load, original_of
-from unlearn_cli.cases.measuring import facts, measured, measures, read
+from unlearn_cli.cases.measuring import Subjects, facts, read
 from unlearn_cli.cases.references import distinct
 from unlearn_cli.data.requests import Request
 from unlearn_cli.engine.run import Options
 from unlearn_cli.errors import UnlearnError
+from unlearn_cli.jobs.judging import as_part, decided, judge_all
 from unlearn_cli.metrics import blocks as by_block
-from unlearn_cli.metrics import policy, registry, requirements, verdict
-from unlearn_cli.metrics.report import Report, Row
+from unlearn_cli.metrics import policy, registry, requirements
+from unlearn_cli.metrics.report import Report
 
 ANYWHERE = ("test_accuracy", "top_two_accuracy")
 """Metrics of a model that nobody asked to forget."""
@@ -29,6 +30,8 @@ def evaluate(
     blocks: bool = False,
     record: str | None = None,
     request: Request = Request(),
+    only_last: bool = False,
+    lists: Sequence[Request] = (),
     plain: Plain = Plain(),
     options: Options = Options(),
 ) -> Report:
@@ -43,6 +46,8 @@ def evaluate(
         blocks: whether to compare the networks block by block with the original's and the references'.
         record: a JSON file for the deletion record: the request, the models, the data and the numbers.
         request: what was to be forgotten, where the checkpoint does not remember it.
+        only_last: of several requests in the checkpoint's lineage, judge the last alone, not all of them and each.
+        lists: lists that the checkpoint forgot and of which its record keeps the digest alone.
     """
     limits = requirements.parse(require)
     policy.check(verify)
@@ -50,53 +55,43 @@ def evaluate(
         from unlearn_cli.jobs import deletion  # `forget` must not wait for it
 
         deletion.claim(record, [checkpoint, *references, *([original] if original else [])], options)
-    loaded = load(checkpoint, plain, options)
-    case = open_case(loaded, request)
-    if case.request is not None:
-        requirements.check_measurable(limits, bool(references), bool(original or verify or blocks), case.kind,
+    loaded = load(checkpoint, plain, options, erased=request.classes)
+    asked = open_case(loaded, request, only_last=only_last, lists=lists)
+    kinds = [case.kind for case in asked.cases]
+    if asked.request is not None:
+        requirements.check_measurable(limits, bool(references), bool(original or verify or blocks), kinds,
                                       has_passes=True, has_shadow=bool(shadows))  # fmt: skip
     elif verify or blocks or record is not None or any(limit.metric not in ANYWHERE for limit in limits):
         raise UnlearnError(f"{checkpoint} has forgotten nothing yet.", "pass --class or --instances, to say what it should have.")
     before = original_of(loaded, plain, options, original) if original or verify or blocks else None
-    subjects = [loaded, before] if before else [loaded]
-    others = distinct([load(name, plain, options, loaded) for name in references], subjects, case.splits.get("forget"))
-    shadowing = distinct([load(name, plain, options, loaded) for name in shadows], subjects, None, "shadow")
+    judged_models = [loaded, before] if before else [loaded]
+    forget = None if asked.request is None else asked.forget
+    others = distinct([load(name, plain, options, loaded) for name in references], judged_models, forget)
+    shadowing = distinct([load(name, plain, options, loaded) for name in shadows], judged_models, None, "shadow")
     if blocks and not (before or others):
         raise UnlearnError("--blocks compares with other models, and there is none.", "pass --original or --reference.")
-    if verify:
-        limits = policy.limits(verify, case.kind, len(others)) + limits
 
-    changed = case.request is None or loaded.record.request == case.request
     models = [*([before] if before else []), *others, loaded]
-    roles = ["original"] * bool(before) + ["reference"] * len(others) + ["unlearned" if changed else "evaluated"]
-    outputs = [read(model, options) for model in models]
-    base = outputs[0] if before else None
-    beside = [read(shadow, options) for shadow in shadowing]
-    names = measured({limit.metric for limit in limits}, case, bool(shadows), blocks)
-    more = attacks.attacked(models, roles, case, names, options)
-
-    def row(i: int) -> Row:
-        rest = [x for j, x in enumerate(outputs) if roles[j] == "reference" and j != i]
-        found = measures(models[i], outputs[i], case, base, rest, options.seed, names, shadows=beside, **more[i])
-        return Row(models[i].name, roles[i], found)
-
-    *rows, mine = map(row, range(len(models)))
-    judged = verdict.judge(
-        limits, mine.measures, [r.measures for r in rows if r.role == "reference"],
-        next((r.measures for r in rows if r.role == "original"), None),
-    )  # fmt: skip
+    roles = ["original"] * bool(before) + ["reference"] * len(others) + ["unlearned" if asked.own else "evaluated"]
+    subjects = Subjects(models, roles, [read(model, options) for model in models], [read(one, options) for one in shadowing])
+    main, parts = judge_all(asked, subjects, limits, verify, blocks, options)
+    deciding = decided(main, parts)
+    copied = duplicates.copies_of(loaded, asked.meant, options) if asked.request else None
+    said = deciding.judgement.verdict + (f" Decided by {deciding.case.words}." if parts else "")
+    notes = [note for model in [loaded, *others, *shadowing, *models[: bool(before)]] for note in model.notes]
     report = Report(
         command="evaluate",
-        title=f"{loaded.name}: {'forgot' if changed else 'what it knows of'} {requests.in_words(case.request)}",
-        facts=facts(loaded, case, options),
-        columns=registry.columns(names, case.kind),
-        rows=[*rows, mine],
-        series=by_block.series([*rows, mine]) if blocks else [],
-        limits=judged.limits,
-        verdict=judged.verdict,
-        notes=[note for model in [loaded, *others, *shadowing, *([before] if before else [])] for note in model.notes],
-        exit_code=judged.exit_code,
+        title=f"{loaded.name}: {'forgot' if asked.own else 'what it knows of'} {requests.in_words(asked.request)}",
+        facts=facts(loaded, asked.case, options) | (duplicates.counted(copied) if copied else {}),
+        columns=registry.columns(main.names, asked.case.kind),
+        rows=main.rows,
+        series=by_block.series(main.rows) if blocks else [],
+        limits=main.judgement.limits,
+        verdict=said + duplicates.in_verdict(copied),
+        notes=[*asked.notes, *(duplicates.said(copied, asked.meant) if copied else ()), *notes],
+        exit_code=deciding.judgement.exit_code,
+        parts=[as_part(one) for one in parts],
     )
     if record is not None:
-        deletion.write(record, report, case, loaded, before, others, plain.test_fraction, options)
+        deletion.write(record, report, asked, loaded, before, others, plain.test_fraction, options)
     return report

@@ -1,18 +1,25 @@
 """`forget`: a copy of a checkpoint without the influence of the named classes or images."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from unlearn_cli import methods
-from unlearn_cli.cases import requests
+from unlearn_cli.cases import duplicates, requests
 from unlearn_cli.cases.loading import Loaded, Plain, load
-from unlearn_cli.cases.unlearning import SELECTION, unlearn, what_happened
+from unlearn_cli.cases.unlearning import SELECTION, unchanged, unlearn, what_happened
 from unlearn_cli.checkpoints import store
-from unlearn_cli.checkpoints.record import Record, RequestRecord, Source, Step, folder_from, folder_to
-from unlearn_cli.data.requests import Request, resolve
+from unlearn_cli.checkpoints.record import Record, Source, Step, folder_from, folder_to
+from unlearn_cli.data.copies import Copies
+from unlearn_cli.data.requests import Request, Target, resolve
 from unlearn_cli.engine.run import Options, Run
 from unlearn_cli.errors import UnlearnError
 from unlearn_cli.metrics.report import Report
+
+LONGEST = 120
+"""Bytes of the input's name that the output's is made from; beyond, it says how many steps there were."""
 
 
 def forget(
@@ -24,6 +31,7 @@ def forget(
     settings: dict[str, Any] | None = None,
     log: str | None = None,
     selection_fraction: float = SELECTION,
+    lists: Sequence[Request] = (),
     plain: Plain = Plain(),
     options: Options = Options(),
 ) -> Report:
@@ -34,7 +42,11 @@ def forget(
         settings: the method's own, by name.
         log: a CSV file for the trajectory: a row per epoch, with the accuracy on forget and selection set.
         selection_fraction: part of the test images set aside where the method, or the log, needs a selection set.
+        lists: lists that earlier steps forgot and that the checkpoint's record keeps by their digest alone.
         plain: what a state dict without a record does not say of itself.
+
+    Raises:
+        UnlearnError: among all else, a method that changed no tensor, unless all of it was asked for before.
     """
     chosen = methods.get(method)
     if not request:
@@ -43,16 +55,22 @@ def forget(
     values = chosen.parse(settings or {}, request.kind)
     if output:
         store.claim(output, force=options.force, inputs=(checkpoint,))
-    loaded = load(checkpoint, plain, options)
-    target = resolve(request, loaded.folder)
-    wanted = requests.recorded(target, loaded.folder)
-    chosen.check_scope(target.scope)
+    loaded = load(checkpoint, plain, options, original=True, erased=request.classes)
+    asked, earlier = resolve(request, loaded.folder), loaded.record.lineage
+    chosen.check_scope(asked.scope)
+    target = requests.after(asked, earlier, loaded.folder, loaded.name, chosen.reads_with(values, asked.kind), lists)
+    wanted = requests.recorded(target)
     output = output or _default_name(loaded, method, requests.slug(target))
     store.claim(output, force=options.force, inputs=(checkpoint,))
     if log:
         store.claim(log, force=options.force, inputs=(checkpoint, output), option="--log")
 
     run, tensors, carved = unlearn(loaded, chosen, values, target, options, selection_fraction, logged=bool(log))
+    if unchanged(loaded, tensors) and not requests.is_covered(target, earlier, loaded.folder):
+        raise UnlearnError(f"{method} changed no tensor of {loaded.name}: it stopped at {run.stopped_by}.",
+                           "choose other settings or another method; `unlearn evaluate` shows what the model knows.")  # fmt: skip
+    meant = requests.meant_by([target, *requests.resolvable(earlier, loaded.folder, lists)], loaded.folder)
+    found = duplicates.copies_of(loaded, meant, options)
     step = Step(
         operation="forget",
         method=chosen.name,
@@ -60,6 +78,7 @@ def forget(
         request=wanted,
         selection_fraction=carved,
         source=Source(name=loaded.name, digest=loaded.checkpoint.digest),
+        withheld=len(requests.asked(earlier)),
         **what_happened(run),
     )
     record = moved(loaded.record.after(step), loaded.checkpoint.path, output)
@@ -67,7 +86,7 @@ def forget(
         store.write(output, tensors, record, force=options.force)
         if log:
             store.replace_whole(log, lambda temporary: _write_log(run, temporary))
-    return _report(loaded, run, chosen, wanted, output)
+    return _report(loaded, run, chosen, target, output, found, meant)
 
 
 def _write_log(run: Run, path: Path) -> None:
@@ -88,14 +107,21 @@ def _default_name(loaded: Loaded, method: str, slug: str) -> str:
     path = loaded.checkpoint.path
     if path is None:
         return store.PIPE
-    return str(path.with_name(f"{path.name.removesuffix('.safetensors')}.{method}-{slug}.safetensors"))
+    stem = path.name.removesuffix(".safetensors")
+    if len(stem.encode()) > LONGEST and (steps := [step for step in loaded.record.lineage if step.source]):
+        stem = f"{steps[0].source.name.removesuffix('.safetensors')}.{len(steps)}-steps"
+    return str(path.with_name(f"{stem}.{method}-{slug}.safetensors"))
 
 
-def _report(loaded: Loaded, run: Run, chosen: methods.Method, wanted: RequestRecord, target: str) -> Report:
+def _report(
+    loaded: Loaded, run: Run, chosen: methods.Method, target: Target, output: str, found: Copies, meant: Tensor
+) -> Report:
     read = ", ".join(f"{n:,} {name}" for name, n in run.images_read.items()) or "none"
     facts = {
         "method": chosen.name,
-        "forgotten": requests.in_words(wanted),
+        "forgotten": requests.in_words(requests.recorded(target)),
+        **target.counts,
+        **duplicates.counted(found),
         "stopped_by": run.stopped_by,
         "forget_seconds": round(run.seconds, 3),
         "optimizer_steps": run.steps,
@@ -108,6 +134,6 @@ def _report(loaded: Loaded, run: Run, chosen: methods.Method, wanted: RequestRec
         command="forget",
         title=f"{loaded.name}: {chosen.title}",
         facts=facts,
-        notes=[*loaded.notes, *run.notes],
-        written=target,
+        notes=[*loaded.notes, *target.said, *run.notes, *duplicates.said(found, meant)],
+        written=output,
     )

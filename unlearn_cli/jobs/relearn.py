@@ -37,6 +37,8 @@ def relearn(
     references: Sequence[str] = (),
     attack: str = "epochs",
     request: Request = Request(),
+    only_last: bool = False,
+    lists: Sequence[Request] = (),
     settings: dict[str, Any] | None = None,
     plain: Plain = Plain(),
     options: Options = Options(),
@@ -47,6 +49,8 @@ def relearn(
         original: the model before it forgot; by default the file that the checkpoint's record names, found beside it.
         attack: one of ATTACKS. "epochs" counts the short epochs until the original's accuracy is back; the others draw the
             accuracy against the steps, for the original as well.
+        only_last: of several requests in the checkpoint's lineage, look at the last alone.
+        lists: lists that the checkpoint forgot and of which its record keeps the digest alone.
         settings: of the training, by name (`settings_of`).
     """
     if attack not in ATTACKS:
@@ -55,9 +59,13 @@ def relearn(
     known = settings_of(attack)
     owner = "relearn" if attack == "epochs" else f"relearn --attack {attack}"
     values = {name: setting.default for name, setting in known.items()} | parse(known, settings or {}, owner)
-    loaded = load(checkpoint, plain, options)
+    loaded = load(checkpoint, plain, options, erased=request.classes)
     # The epochs are counted on every test image of the classes, as the papers do; curves on those that `evaluate` looks at.
-    case = open_case(loaded, request, carved=0.0 if attack == "epochs" else None)
+    asked = open_case(loaded, request, 0.0 if attack == "epochs" else None, only_last, lists)
+    case = asked.case
+    loaded.notes += asked.notes
+    if asked.kinds > 1:
+        loaded.notes.append(f"of all that was asked, {case.words} alone is looked at")
     if case.request is None:
         raise UnlearnError(f"{checkpoint} has forgotten nothing yet.", "pass --class or --instances, to say what it should have.")
     before = original_of(loaded, plain, options, original)
@@ -66,7 +74,7 @@ def relearn(
     held = attacks.parts(loaded, case)[2]
     if len(held) == 0:
         raise UnlearnError("the forgotten classes have no test images to look at.", "add some under test/.")
-    others = distinct([load(name, plain, options, loaded) for name in references], [loaded, before], case.splits["forget"])
+    others = distinct([load(name, plain, options, loaded) for name in references], [loaded, before], asked.forget)
     models = [before, *others, loaded]
     for model in models:
         check_outputs(model, held, options)

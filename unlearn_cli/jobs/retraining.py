@@ -7,7 +7,6 @@ from pathlib import Path
 
 from unlearn_cli.cases import requests
 from unlearn_cli.checkpoints import store
-from unlearn_cli.data.requests import Request
 from unlearn_cli.engine.run import Options
 from unlearn_cli.errors import UnlearnError
 from unlearn_cli.jobs.training import Plan, summary, train_once
@@ -15,14 +14,14 @@ from unlearn_cli.metrics import registry
 from unlearn_cli.metrics.report import Measure, Report, Row
 
 
-def check(references: int, without: Request, output: str) -> None:
+def check(references: int, without: bool, output: str) -> None:
     """Refuse a number of references, a request or an output that makes no sense for them."""
     if references < 1:
         raise UnlearnError(f"{references} references cannot be trained.", "pass 1 or more.")
     if not without:
         raise UnlearnError(
             "--references trains models that never saw a forget set, and none is named.",
-            "add --without-class NAME or --without FILE.",
+            "add --without-class NAME, --without FILE, or --without-forgotten.",
         )
     if output == store.PIPE:
         raise UnlearnError("several checkpoints cannot go to standard output.", "give -o a file name, to be numbered by seed.")

@@ -1,14 +1,17 @@
 """`train`: a classifier from a folder of images, or its retrained counterparts without some of them."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from unlearn_cli import models, settings
+from unlearn_cli.cases import requests
 from unlearn_cli.cases.folders import open_images
 from unlearn_cli.cases.loading import Plain, arch_and_settings, load
 from unlearn_cli.checkpoints import store
 from unlearn_cli.checkpoints.record import Step
-from unlearn_cli.data.requests import Request
+from unlearn_cli.data.folder import Folder
+from unlearn_cli.data.requests import Request, Target, resolve
 from unlearn_cli.engine.run import Options
 from unlearn_cli.errors import UnlearnError, did_you_mean
 from unlearn_cli.jobs import retraining
@@ -27,6 +30,8 @@ def train(
     arch: str | None = None,
     epochs: int | None = None,
     without: Request = Request(),
+    without_forgotten: bool = False,
+    lists: Sequence[Request] = (),
     references: int | None = None,
     like: str | None = None,
     chosen: dict[str, Any] | None = None,
@@ -41,6 +46,8 @@ def train(
     Args:
         data: may be None with `like`, whose folder is taken then.
         without: classes or images that are left out of the training: the result is a retrained (reference) model.
+        without_forgotten: leave out all that the checkpoint of `like` was ever asked to forget.
+        lists: lists that this checkpoint forgot and of which its record keeps the digest alone.
         references: train so many of them, with the seeds that follow the options', that of `like` left out. Each has a
             file of its own beside OUTPUT (`retraining.targets`); those that an earlier call has written are kept.
         like: a checkpoint by whose record to train: its architecture, recipe and input size.
@@ -52,8 +59,10 @@ def train(
         raise UnlearnError(f"--like takes from the checkpoint what {given[0]} says.", f"leave out {', '.join(given)} or --like.")
     if like is None and data is None:
         raise UnlearnError("no folder of images was named.", "pass DATA, or --like CHECKPOINT for the images of a checkpoint.")
+    if without_forgotten and like is None:
+        raise UnlearnError("--without-forgotten leaves out what a checkpoint forgot, and none is named.", "add --like CHECKPOINT.")
     if references is not None:
-        retraining.check(references, without, output)
+        retraining.check(references, bool(without) or without_forgotten, output)
     inputs = () if like is None else (like,)
     store.claim(output, force=options.force or references is not None, inputs=inputs)
     taken = set() if like is None else {step.seed for step in _lineage(like)}
@@ -65,18 +74,31 @@ def train(
         arch, arch_settings = arch_and_settings(arch or ARCH)
         recipe, arch_settings = _choose(arch, arch_settings, (chosen or {}) | ({"epochs": epochs} if epochs else {}))
         folder = open_images(data, options, size=size, channels=channels, test_fraction=test_fraction)
-        plan = planned(arch, arch_settings, recipe, folder, test_fraction, without, output)
+        plan = planned(arch, arch_settings, recipe, folder, test_fraction, left_out(without, folder), output)
     else:
         model = load(like, Plain(data=data, test_fraction=test_fraction), options)
         known, fraction = model.record, model.record.data.test_fraction if model.record.data else test_fraction
-        plan = planned(known.architecture, known.architecture_settings, model.recipe(), model.folder, fraction, without, output,
-                     known.head, model.notes)  # fmt: skip
+        apart, notes = left_out(without, model.folder), list(model.notes)
+        if without_forgotten:
+            apart += requests.known(known.lineage, model.folder, like, lists)
+            if not apart:
+                raise UnlearnError(f"{like} has forgotten nothing yet.", "leave out --without-forgotten.")
+        elif asked := requests.union(requests.asked(known.lineage)):
+            notes.append(f"{like} forgot {requests.in_words(asked)}: trained on all the same, unless --without-forgotten is given")
+        plan = planned(known.architecture, known.architecture_settings, model.recipe(), model.folder, fraction, apart, output,
+                     known.head, notes)  # fmt: skip
     if references is not None:
         return retraining.retrain(plan, targets, options, resume)
     done = train_once(plan, output, options, resume)
     facts = summary(plan, [done], options) | {"parameters": done.parameters, "test_accuracy": done.accuracy, "seed": options.seed}
     title = f"Trained {plan.record.architecture}"
     return Report(command="train", title=title, facts=facts, written=output, notes=[*plan.notes, *done.run.notes])
+
+
+def left_out(without: Request, folder: Folder) -> list[Target]:
+    """The classes and the images of a request, each on the folder."""
+    kinds = replace(without, instances=(), listed=None), replace(without, classes=())
+    return [resolve(one, folder) for one in kinds if one]
 
 
 def _lineage(like: str) -> list[Step]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,8 @@ from unlearn_cli.checkpoints import store
 from unlearn_cli.checkpoints.record import Record, RequestRecord, Step
 from unlearn_cli.data.augment import statistics
 from unlearn_cli.data.folder import Folder
-from unlearn_cli.data.requests import Request, resolve
-from unlearn_cli.data.splits import Split, split
+from unlearn_cli.data.requests import Target
+from unlearn_cli.data.splits import Split
 from unlearn_cli.engine.run import Options, Run, deterministic
 from unlearn_cli.errors import UnlearnError
 from unlearn_cli.models.recipes import Recipe
@@ -75,14 +76,15 @@ class Done:
     accuracy: float
 
 
-def planned(arch, arch_settings, recipe, folder: Folder, test_fraction, without: Request, output: str, head=None, notes=()) -> Plan:
-    """A training on what a request leaves of the images; their normalisation is that of the images left."""
-    everything = Split("train", folder.images, (~folder.images.test).nonzero()[:, 0], Classes(len(folder.classes)))
-    used, wanted = everything, None
-    if without:
-        target = resolve(without, folder)
-        wanted = requests.recorded(target, folder)
-        used = split(folder, target, reads="retain").retain
+def planned(arch, arch_settings, recipe, folder: Folder, test_fraction, without: Sequence[Target], output: str, head=None,
+            notes=()) -> Plan:  # fmt: skip
+    """A training on what requests leave of the images; their normalisation is that of the images left."""
+    left = ~folder.images.test
+    left[requests.meant_by(without, folder)] = False
+    if not left.any():
+        raise UnlearnError("every training image is left out; none remains to train on.", "leave out fewer.")
+    used = Split("retain" if without else "train", folder.images, left.nonzero()[:, 0], Classes(len(folder.classes)))
+    wanted = requests.union(list(map(requests.recorded, without)))
     mean, std = statistics(folder.images, used.index)
     path = None if output == store.PIPE else Path(output)
     record = describe(arch, arch_settings, folder, mean, std, test_fraction, path, head)

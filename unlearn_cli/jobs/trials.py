@@ -124,9 +124,10 @@ def _run(model: Loaded, trial: Trial, target: Target, options: Options) -> tuple
         operation="forget",
         method=trial.name,
         settings=trial.values | done.settled,
-        request=requests.recorded(target, model.folder),
+        request=requests.recorded(target),
         selection_fraction=carved,
         source=Source(name=model.name, digest=model.checkpoint.digest),
+        withheld=len(requests.asked(model.record.lineage)),
         **what_happened(done),
     )
     return tensors, step

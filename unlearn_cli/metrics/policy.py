@@ -1,8 +1,8 @@
 """The limits of `--verify`: what a model that forgot must hold, by kind of request and by level.
 
 Output level: what the model says. Feature level: what the layers below the head still know. A model retrained without the
-forget set must hold all of them, one that hides must not; where there are several references, the limits that name them
-follow the spread of their values (`metrics.noise`).
+forget set must hold all of them, one that hides must not; where there are several references, the limits on what is forgotten
+follow the spread of their values (`metrics.noise`), those on what is kept never do.
 """
 
 from collections.abc import Iterable

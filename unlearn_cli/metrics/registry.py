@@ -170,6 +170,10 @@ class Metric:
         """Whether it asks for more than the readouts, and is measured only where it is asked for."""
         return not COSTLY.isdisjoint(self.needs)
 
+    def is_defined_for(self, kind: Kind) -> bool:
+        """Whether requests of this kind have such a number at all."""
+        return ("class" not in self.needs or kind == "classes") and ("images" not in self.needs or kind == "images")
+
     @property
     def help(self) -> str:
         """The first line of the function's docstring."""

@@ -120,6 +120,28 @@ class Limit:
     level: str = ""
 
 
+@dataclass(frozen=True)
+class Part:
+    """One of several requests, judged by itself: what it was, the judged model's numbers, its limits, what came of them."""
+
+    request: str
+    measures: dict[str, Measure]
+    limits: list[Limit]
+    verdict: str
+    exit_code: int
+
+    @property
+    def outcome(self) -> str:
+        """In a word, as an empty one where nothing was asked."""
+        return ("held", "NOT HELD", "not shown")[self.exit_code] if self.limits else ""
+
+    @property
+    def first_missed(self) -> Limit | None:
+        """The first limit that was not kept; a miss counts before one that could not be judged."""
+        missed = sorted((limit for limit in self.limits if limit.outcome != "pass"), key=lambda limit: limit.outcome != "fail")
+        return missed[0] if missed else None
+
+
 @dataclass
 class Report:
     """The only thing jobs return and `cli.render` shows. Exit code 1 means a limit was not met, nothing else."""
@@ -135,6 +157,7 @@ class Report:
     written: str | list[str] | None = None
     exit_code: int = 0
     series: list[Series] = field(default_factory=list)
+    parts: list[Part] = field(default_factory=list)
 
     @property
     def evaluated(self) -> Row | None:
@@ -158,6 +181,8 @@ class Report:
             "written": self.written,
             "exit_code": self.exit_code,
         }
+        if self.parts:
+            document["requests"] = [part_as_dict(part) for part in self.parts]
         if one is not None:
             document |= row_as_dict(one)
         return in_order(document)
@@ -167,6 +192,13 @@ def row_as_dict(row: Row) -> dict[str, Any]:
     """A checkpoint: its metrics by name, and what the built-in policy says of it where that was asked."""
     levels = {"levels": {name: vars(standing) for name, standing in row.levels.items()}} if row.levels else {}
     return {"label": row.label, "role": row.role} | levels | measures_as_dict(row.measures)
+
+
+def part_as_dict(part: Part) -> dict[str, Any]:
+    """One of several requests by itself."""
+    limits = [{name: finite(value) for name, value in vars(limit).items()} for limit in part.limits]
+    said = {"request": part.request, "limits": limits, "verdict": part.verdict, "exit_code": part.exit_code}
+    return said | measures_as_dict(part.measures)
 
 
 def measures_as_dict(measures: dict[str, Measure]) -> dict[str, Any]:

@@ -4,10 +4,10 @@ A limit reads `metric<=0.01`, `metric>=original-0.01` or `metric=reference±0.05
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from decimal import Decimal
-from math import isfinite
+from math import inf, isfinite
 
 from unlearn_cli.errors import UnlearnError, did_you_mean
 from unlearn_cli.kinds import Kind
@@ -27,6 +27,7 @@ NEEDED = {
     "reference": ("needs a reference model", "pass --reference FILE: a model trained without the forget set."),
     "original": ("needs the original model", "pass --original FILE: the model before it forgot."),
     "class": ("is defined for requests that name classes only", "leave this limit out for a list of images."),
+    "images": ("is defined for requests that name images only", "leave this limit out for classes."),
     "relearn": ("is not measured here", "`unlearn relearn` measures it."),
     "curves": ("is computed from relearning curves, which are not drawn here",
                "`unlearn evaluate` draws them, and `unlearn relearn --attack few-shot` shows them."),
@@ -56,14 +57,34 @@ class Requirement:
     level: str = ""
     banded: bool = False
 
+    def always(self, target: Decimal) -> bool:
+        """Whether no value that the metric can have would miss the limit, so that keeping it shows nothing."""
+        most = Decimal(known()[self.metric].most)
+        over, under = target + self.tolerance >= most, target - self.tolerance <= 0
+        return {"<": target > most, "<=": over, ">": target < 0, ">=": under, "=": over and under}[self.operator]
+
+    def never(self, target: Decimal) -> bool:
+        """Whether no value that the metric can have would keep the limit."""
+        most = Decimal(known()[self.metric].most)
+        outside = target + self.tolerance < 0 or target - self.tolerance > most
+        return {"<": target <= 0, "<=": target < 0, ">": target >= most, ">=": target > most, "=": outside}[self.operator]
+
 
 def parse(texts: Iterable[str]) -> list[Requirement]:
     """Understand limits before anything is measured.
 
     Raises:
-        UnlearnError: a limit is malformed, names no metric, or can only be a slip (per cent for a fraction).
+        UnlearnError: a limit is malformed, names no metric, can only be a slip (per cent for a fraction), holds for any value
+            or for none, or says again what another one says.
     """
-    return [parse_one(text) for text in texts]
+    found = [parse_one(text) for text in texts]
+    first: dict[tuple, Requirement] = {}
+    for limit in found:
+        bounded = limit.operator[0], limit.base if isinstance(limit.base, str) else ""
+        before = first.setdefault((limit.metric, *bounded), limit)
+        if before is not limit:
+            raise repeated(before, limit)
+    return found
 
 
 def parse_one(text: str) -> Requirement:
@@ -84,7 +105,22 @@ def parse_one(text: str) -> Requirement:
     shift = Decimal(0) if two_sided else (-offset if sign == "-" else offset)
     exact_reference = base == "reference" and operator == "=" and not sign
     tolerance = offset if two_sided else Decimal(0)
-    return Requirement(text.strip(), name, operator, base, shift, tolerance, banded=exact_reference)
+    limit = Requirement(text.strip(), name, operator, base, shift, tolerance, banded=exact_reference)
+    # A model's value lies somewhere between 0 and the most there is.
+    targets = [shift, Decimal(chosen.most) + shift] if found["model"] else [base]
+    for done, is_so in (("missed", limit.always), ("met", limit.never)):
+        if all(map(is_so, targets)):
+            top = "" if chosen.most == inf else f" and at most {chosen.most:.6g}"
+            problem = f"the limit '{limit.text}' can never be {done}: {name} is at least 0{top}."
+            raise UnlearnError(problem, f"set one that tells models apart, {EXAMPLES}")
+    return limit
+
+
+def repeated(first: Requirement, second: Requirement) -> UnlearnError:
+    """The error for two limits on the same side of the same value, of which one means nothing."""
+    if (first.operator, first.base, first.shift, first.tolerance) == (second.operator, second.base, second.shift, second.tolerance):
+        return UnlearnError(f"the limit '{first.text}' is given twice.", "leave one out, or mend the one that was meant otherwise.")
+    return UnlearnError(f"the limits '{first.text}' and '{second.text}' bound the same thing.", "keep the one that is meant.")
 
 
 def metric_called(name: str) -> Metric:
@@ -131,19 +167,21 @@ def in_range(chosen: Metric, value: Decimal, text: str) -> None:
 
 
 def check_measurable(
-    limits: Iterable[Requirement], has_reference: bool, has_original: bool, kind: Kind,
+    limits: Iterable[Requirement], has_reference: bool, has_original: bool, kinds: Collection[Kind],
     has_relearn: bool = False, has_passes: bool = False, has_shadow: bool = False,
 ) -> None:
     """Stop before the first pass over the data when a limit can never be judged with what was given.
 
     Args:
+        kinds: of the requests that will be judged; each limit is for those that it is defined for.
         has_passes: whether the job makes passes and trainings of its own for the metrics that are asked for.
 
     Raises:
         UnlearnError: a limit needs a model that was not given, or another kind of request.
     """
     given = {
-        "reference": has_reference, "original": has_original, "class": kind == "classes", "relearn": has_relearn,
+        "reference": has_reference, "original": has_original, "class": "classes" in kinds, "images": "images" in kinds,
+        "relearn": has_relearn,
         "shadow": has_shadow, "random": has_passes, "revival": has_passes, "curves": has_passes, "blocks": has_passes,
     }  # fmt: skip
     for limit in limits:

@@ -46,7 +46,7 @@ def judge(
 def judge_one(limit: Requirement, measures: dict[str, Measure], models: dict) -> tuple[Limit, float]:
     """The result, and by how much the limit was kept (negative: missed), as a share of the metric's range."""
     own = measures.get(limit.metric, Measure(None, "not measured"))
-    limit = widened(limit, models)
+    typed, limit = limit, widened(limit, models)
     target, reason = target_of(limit, models)
     tolerance = float(limit.tolerance) if limit.operator == "=" else None
 
@@ -56,8 +56,8 @@ def judge_one(limit: Requirement, measures: dict[str, Measure], models: dict) ->
 
     if own.value is None or target is None:
         return result("not measurable", own.reason or reason or "not measured"), -inf
-    if limit.banded and holds_for_all(limit, target):
-        return result("not measurable", "the references lie so far apart that any value would keep the limit"), -inf
+    if limit.always(target):
+        return result("not measurable", any_value(typed, limit, target)), -inf
     value = exact(own.value, limit.metric)
     slack = {
         "<": target - value, "<=": target - value, ">": value - target, ">=": value - target,
@@ -85,7 +85,8 @@ def widened(limit: Requirement, models: dict[str, list[dict[str, Measure]]]) -> 
     found = [measures[limit.metric] for measures in models["reference"] if limit.metric in measures]
     # A ratio cut off at 0 would hide how far the references lie from each other.
     values = [measure.unclipped for measure in found if measure.value is not None]
-    if not limit.banded or len(values) < noise.FEWEST:
+    kept = limit.level and known()[limit.metric].about == "keeping"     # usefulness is not excused by how far others fell
+    if kept or not limit.banded or len(values) < noise.FEWEST:
         return limit
     spread = rounded(exact(noise.band(values), limit.metric))
     if limit.operator == "=":
@@ -99,11 +100,11 @@ def widened(limit: Requirement, models: dict[str, list[dict[str, Measure]]]) -> 
     return limit
 
 
-def holds_for_all(limit: Requirement, target: Decimal) -> bool:
-    """Whether no value that the metric can have would miss the limit, so that keeping it shows nothing."""
-    most = Decimal(known()[limit.metric].most)
-    over, under = target + limit.tolerance >= most, target - limit.tolerance <= 0
-    return {"<": target > most, "<=": over, ">": target < 0, ">=": under, "=": over and under}[limit.operator]
+def any_value(typed: Requirement, limit: Requirement, target: Decimal) -> str:
+    """Why a limit that came to this target shows nothing, widened or as it was typed."""
+    if limit != typed:
+        return "the references lie so far apart that any value would keep the limit"
+    return f"with {limit.base} at {shortest(float(target - limit.shift))} any value would keep the limit"
 
 
 def rounded(value: Decimal) -> Decimal:
