@@ -3,6 +3,7 @@
 from typing import Literal
 
 Kind = Literal["classes", "images"]
+IN_WORDS: dict[Kind, str] = {"classes": "classes", "images": "listed images"}
 Scope = Literal["class", "classes", "instances"]
 """One class told from several; instances are images."""
 UNSEEN: dict[Kind, str] = {"classes": "forget_test", "images": "test"}
