@@ -370,7 +370,7 @@ def digits(shipped, tmp_path_factory):
     first = load(str(paths["original"]), Plain(), options)
     found = split(first.folder, Request(("3",)), reads=ALL)
     models = {name: read(load(str(path), Plain(), options, first), options) for name, path in paths.items()}
-    return models, first.folder.images.labels, {name: getattr(found, name).index for name in ALL}, found.forgotten
+    return models, first.folder.images.labels, {name: getattr(found, name).index for name in ALL}, found.task.forgotten
 
 
 def of_digits(digits, own, references):

@@ -32,7 +32,7 @@ def test_every_metric_says_what_it_is(name):
     metric = known()[name]
     assert metric.help.endswith(".")
     assert metric.target(True) in (0, metric.most, "reference")
-    assert set(metric.needs) <= {"reference", "original", "class", *registry.COSTLY}
+    assert set(metric.needs) <= {"reference", "original", "class", "images", *registry.COSTLY}
     assert len(metric.short) <= 20
 
 

@@ -40,7 +40,7 @@ def sorting(name: str, measured: Sequence[str], given: dict[str, bool], kind: Ki
     if name not in measured:
         hint = next((hint for need, hint in ELSEWHERE.items() if need in metric.needs), "`unlearn evaluate` does, where asked.")
         raise UnlearnError(f"--sort {name}: compare does not measure it.", hint)
-    given = given | {"class": kind == "classes"}
+    given = given | {"class": kind == "classes", "images": kind == "images"}
     for need in (*metric.needs, *(("reference",) if metric.direction(kind) == "reference" else ())):
         if not given.get(need, True):
             what, hint = NEEDED[need]

@@ -139,7 +139,7 @@ def similarity_to_reference(evidence: Evidence) -> Measure:
     return similarity(evidence, evidence.references)
 
 
-@metric(better="reference", short="nearness AUC", source="ours; membership by features")
+@metric(better="reference", needs=("images",), short="nearness AUC", source="ours; membership by features")
 def feature_membership_auc(evidence: Evidence) -> Measure:
     """Chance that a listed image lies nearer its class's mean feature than an unseen image of the class; ties count half.
 

@@ -265,7 +265,7 @@ def metric(
         unit: "fraction" (shown in per cent), "score", "seconds", "epochs" or "steps".
         most: the largest value possible; 1 for a fraction.
         about: "forgetting", or what else it speaks of: "keeping", "both", "cost".
-        needs: any of "reference", "original", "class" and those of COSTLY: without it no number.
+        needs: any of "reference", "original", "class", "images" and those of COSTLY: without it no number.
         title, short: headings; the name with spaces when left out.
         source: where the definition comes from.
     """

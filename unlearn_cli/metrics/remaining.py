@@ -8,7 +8,7 @@ NAMED = 20
 """Classes whose counts a detail has, at most."""
 
 
-@metric(better="higher", about="keeping", short="rest of classes")
+@metric(better="higher", about="keeping", needs=("images",), short="rest of classes")
 def remaining_accuracy(evidence: Evidence) -> Measure:
     """Share of the retain images of the listed images' classes that is classified correctly.
 
@@ -17,7 +17,7 @@ def remaining_accuracy(evidence: Evidence) -> Measure:
     return of_the_rest(evidence, "retain")
 
 
-@metric(better="higher", about="keeping", short="test of classes")
+@metric(better="higher", about="keeping", needs=("images",), short="test of classes")
 def remaining_test_accuracy(evidence: Evidence) -> Measure:
     """Share of the test images of the listed images' classes that is classified correctly."""
     return of_the_rest(evidence, "test")
