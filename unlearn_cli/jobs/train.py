@@ -83,8 +83,9 @@ def train(
             apart += requests.known(known.lineage, model.folder, like, lists)
             if not apart:
                 raise UnlearnError(f"{like} has forgotten nothing yet.", "leave out --without-forgotten.")
-        elif asked := requests.union(requests.asked(known.lineage)):
-            notes.append(f"{like} forgot {requests.in_words(asked)}: trained on all the same, unless --without-forgotten is given")
+        elif asked := requests.asked(known.lineage):
+            words = requests.all_in_words(asked)
+            notes.append(f"{like} forgot {words}: trained on all the same, unless --without-forgotten is given")
         plan = planned(known.architecture, known.architecture_settings, model.recipe(), model.folder, fraction, apart, output,
                      known.head, notes)  # fmt: skip
     if references is not None:
