@@ -22,8 +22,8 @@ Split = Annotated[
 def inspect(
     checkpoint: Checkpoint = None,
     split: Split = False,
-    forgotten: o.Forgotten = None,
     column: o.Column = None,
+    forgotten: o.Forgotten = None,
     data: o.Data = None,
     test_fraction: o.TestFraction = 0.2,
     quiet: o.Quiet = False,
