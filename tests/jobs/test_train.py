@@ -161,7 +161,7 @@ def test_a_training_says_what_it_found_of_its_list_and_takes_in_copies_when_aske
     assert notes[:2] == ["3 lines: 3 images", held_out]
     done, notes, output = trained("copies", "--with-duplicates")
     assert store.read(str(output)).record.last.request.instances[0] == "train/1/copy.png"
-    assert "1 exact copies of them taken in" in notes
+    assert "1 exact copy of them taken in" in notes
     done, _, output = trained("strict", "--strict")
     assert (done.code, output.exists()) == (2, False)
     assert "is a test image" in done.err

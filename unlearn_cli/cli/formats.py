@@ -7,7 +7,7 @@ from io import StringIO
 from xml.etree import ElementTree
 
 from unlearn_cli.cli import console as streams
-from unlearn_cli.cli.render import OUTCOME, fact
+from unlearn_cli.cli.render import OUTCOME, fact, requests_cells
 from unlearn_cli.cli.series import cells as series_cells
 from unlearn_cli.cli.tables import BETTER, cell, legend, levels_of, names_of, note, shown
 from unlearn_cli.errors import one_line
@@ -19,6 +19,7 @@ from unlearn_cli.metrics.verdict import in_words
 ACTIVE = re.compile(r"[\\`*~\[\]<>|#&$]|(?<![^\W_])_|_(?![^\W_])")
 """What Markdown would act upon, underscores inside words excepted."""
 JUNIT = {"fail": ("failure", "limit not met"), "not measurable": ("error", "not measurable")}
+SKIPPED = ("skipped", "not measurable")
 
 
 def write(report: Report, shape: str) -> int:
@@ -82,9 +83,12 @@ def as_markdown(report: Report) -> str:
     parts = [f"### {escaped(report.verdict or report.title)}"]
     if report.verdict and report.title:
         parts.append(escaped(report.title))
-    if report.limits:
+    if limits := report.shown_limits:
         head = ["limit", "value", "needed", "outcome"]
-        parts.append(table(head, [limit_cells(limit, footnotes) for limit in report.limits], "lrll"))
+        parts.append(table(head, [limit_cells(limit, footnotes) for limit in limits], "lrll"))
+    if report.parts:
+        head, lines = requests_cells(report.parts)
+        parts.append(table(head, [list(map(escaped, line)) for line in lines], "l" + "r" * (len(head) - 1)))
     if report.rows and report.columns:
         head = ["metric", "better", *(f"{escaped(row.label)} ({name})" for row, name in zip(report.rows, names_of(report.rows)))]
         lines = [metric_cells(column, report.rows, footnotes) for column in shown(report)]
@@ -143,23 +147,29 @@ def escaped(text: str) -> str:
 def as_junit(report: Report) -> bytes:
     """A test case per limit: a failure where it was not met, an error where it could not be measured.
 
+    The limits of each of several requests are among them; what cannot be measured of one alone is skipped, where all of its
+    kind together decide.
+
     The properties of the suite are every number, verdict and digest. No time of day and no duration: the same
     evaluation gives the same file.
     """
-    counts = {"tests": len(report.limits)} | {
-        word + "s": sum(limit.outcome == outcome for limit in report.limits) for outcome, (word, _) in JUNIT.items()
-    }
-    counts = {name: str(count) for name, count in counts.items()}
+    limits = [(limit, JUNIT.get(limit.outcome)) for limit in report.limits]
+    for part in report.parts:
+        kinds = JUNIT if part.is_whole else JUNIT | {"not measurable": SKIPPED}
+        limits += [(limit, kinds.get(limit.outcome)) for limit in part.named]
+    words = [kind[0] for _, kind in limits if kind]
+    counts = {"tests": str(len(limits)), "failures": str(words.count("failure")), "errors": str(words.count("error"))}
     root = ElementTree.Element("testsuites", {"name": f"unlearn {report.command}"} | counts)
-    suite = ElementTree.SubElement(root, "testsuite", {"name": valid(report.title)} | counts | {"skipped": "0"})
+    counts |= {"skipped": str(words.count("skipped"))}
+    suite = ElementTree.SubElement(root, "testsuite", {"name": valid(report.title)} | counts)
     properties = ElementTree.SubElement(suite, "properties")
     for name, value in junit_properties(report).items():
         ElementTree.SubElement(properties, "property", {"name": valid(name), "value": valid(value)})
-    for limit in report.limits:
+    for limit, outcome in limits:
         place = f"unlearn.{report.command}" + (f".{limit.level}" if limit.level else "")
         case = ElementTree.SubElement(suite, "testcase", {"classname": place, "name": valid(limit.text)})
-        if limit.outcome in JUNIT:
-            word, kind = JUNIT[limit.outcome]
+        if outcome:
+            word, kind = outcome
             value, bound = in_words(limit)
             said = f"{limit.metric} is {value}, the limit is {bound}" if word == "failure" else limit.reason
             ElementTree.SubElement(case, word, {"message": valid(said), "type": kind}).text = valid(limit.reason)

@@ -10,10 +10,12 @@ from unlearn_cli.cli import console as streams
 from unlearn_cli.cli import series, tables
 from unlearn_cli.cli.tables import GAP, note, ruled_table
 from unlearn_cli.metrics import standing
-from unlearn_cli.metrics.report import Limit, Report, Scalar
+from unlearn_cli.metrics.report import Limit, Part, Report, Scalar
 from unlearn_cli.metrics.verdict import in_words
 
 OUTCOME = {"pass": ("pass", "green"), "fail": ("FAIL", "bold red"), "not measurable": ("NOT MEASURED", "bold red")}
+BY_CODE = {0: "pass", 1: "fail", 2: "not measurable"}
+OF_A_REQUEST = ("forget_accuracy", "forget_test_accuracy")
 
 
 def render(report: Report) -> int:
@@ -57,9 +59,12 @@ def show(report: Report, console: Console) -> None:
         console.print(Text(one.title))
         for table in series.tables(one, tables.names_of(report.rows), console.width):
             console.print(table)
-    if report.limits:
+    if report.parts:
         console.print()
-        console.print(limits_table(report.limits, footnotes))
+        console.print(requests_table(report.parts))
+    if limits := report.shown_limits:
+        console.print()
+        console.print(limits_table(limits, footnotes))
     if footnotes:
         console.print()
         for remark, number in footnotes.items():
@@ -82,6 +87,29 @@ def facts_table(facts: dict[str, Scalar]) -> Table:
     for name, value in facts.items():
         table.add_row(Text(name.replace("_", " ")), Text(fact(value)))
     return table
+
+
+def requests_table(parts: Sequence[Part]) -> Table:
+    """Each of several requests by itself: what is still known of it, and whether its limits held."""
+    table = ruled_table()
+    head, rows = requests_cells(parts)
+    table.add_column(head[0], overflow="fold")
+    for name in head[1:]:
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(*map(Text, row))
+    return table
+
+
+def requests_cells(parts: Sequence[Part]) -> tuple[list[str], list[list[str]]]:
+    """The head and the rows of that table; a request without limits has no outcome."""
+    names = [name for name in OF_A_REQUEST if any(name in part.measures for part in parts)]
+    rows = []
+    for part in parts:
+        values = [part.measures[name].value if name in part.measures else None for name in names]
+        outcome = OUTCOME[BY_CODE[part.exit_code]][0] if part.limits else "-"
+        rows.append([part.request, *("-" if value is None else f"{value:.2%}" for value in values), outcome])
+    return ["each request", *names, "outcome"], rows
 
 
 def limits_table(limits: Sequence[Limit], footnotes: dict[str, int]) -> Table:

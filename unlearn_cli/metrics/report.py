@@ -1,6 +1,6 @@
 """What a job hands to the command line: plain numbers, the reasons where there are none, and the verdict."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import isfinite
 from typing import Any
 
@@ -122,13 +122,22 @@ class Limit:
 
 @dataclass(frozen=True)
 class Part:
-    """One of several requests, judged by itself: what it was, the judged model's numbers, its limits, what came of them."""
+    """One of several requests, judged by itself: what it was, the judged model's numbers, its limits, what came of them.
+
+    `is_whole` where it is all that was asked of its kind: what cannot be measured of any other leaves the decision to that.
+    """
 
     request: str
     measures: dict[str, Measure]
     limits: list[Limit]
     verdict: str
     exit_code: int
+    is_whole: bool = False
+
+    @property
+    def named(self) -> list[Limit]:
+        """Its limits, with the request before their text."""
+        return [replace(limit, text=f"{self.request}: {limit.text}") for limit in self.limits]
 
 
 @dataclass
@@ -147,6 +156,11 @@ class Report:
     exit_code: int = 0
     series: list[Series] = field(default_factory=list)
     parts: list[Part] = field(default_factory=list)
+
+    @property
+    def shown_limits(self) -> list[Limit]:
+        """For people: the limits, then those of each of several requests that did not hold."""
+        return self.limits + [limit for part in self.parts for limit in part.named if limit.outcome != "pass"]
 
     @property
     def evaluated(self) -> Row | None:
