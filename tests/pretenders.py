@@ -21,7 +21,7 @@ PASSES = 20
 def masked(run: Run, model: nn.Module, splits: Splits) -> None:
     """The forgotten logit can never win."""
     _, head = run.split(model)
-    for c in splits.forgotten:
+    for c in splits.task.forgotten:
         head.weight[c], head.bias[c] = 0, -1e4
 
 
@@ -29,7 +29,7 @@ def masked(run: Run, model: nn.Module, splits: Splits) -> None:
 def biased(run: Run, model: nn.Module, splits: Splits) -> None:
     """The forgotten logit is lowered by just enough that no image of the class is given it."""
     _, head = run.split(model)
-    (c,) = splits.forgotten
+    (c,) = splits.task.forgotten
     logits = torch.cat([run.logits(model, part) for part in (splits.forget, splits.forget_test)])
     own = logits[:, c].clone()
     logits[:, c] = -torch.inf
@@ -40,8 +40,8 @@ def biased(run: Run, model: nn.Module, splits: Splits) -> None:
 def swapped(run: Run, model: nn.Module, splits: Splits) -> None:
     """Two rows of the head change places."""
     _, head = run.split(model)
-    (c,) = splits.forgotten
-    other = (c + 1) % splits.classes
+    (c,) = splits.task.forgotten
+    other = (c + 1) % splits.task.count
     for t in (head.weight, head.bias):
         t[[c, other]] = t[[other, c]]
 
@@ -50,7 +50,7 @@ def swapped(run: Run, model: nn.Module, splits: Splits) -> None:
 def zeroed(run: Run, model: nn.Module, splits: Splits) -> None:
     """The forgotten class's row of the head is zero."""
     _, head = run.split(model)
-    for c in splits.forgotten:
+    for c in splits.task.forgotten:
         head.weight[c], head.bias[c] = 0, 0
 
 
@@ -58,15 +58,15 @@ def zeroed(run: Run, model: nn.Module, splits: Splits) -> None:
 def averaged(run: Run, model: nn.Module, splits: Splits) -> None:
     """The forgotten class's row of the head is the mean of the others."""
     _, head = run.split(model)
-    (c,) = splits.forgotten
-    others = [k for k in range(splits.classes) if k != c]
+    (c,) = splits.task.forgotten
+    others = [k for k in range(splits.task.count) if k != c]
     head.weight[c], head.bias[c] = head.weight[others].mean(0), head.bias[others].mean(0)
 
 
 def relearned_head(run: Run, model: nn.Module, splits: Splits) -> None:
     """A new head on the original's features: random labels for the forget set, the true ones for the others."""
     backbone, head = run.split(model)
-    wrong = wrong_labels(splits.forget.y, splits.classes, splits.forgotten, run.noise).to(run.device)
+    wrong = wrong_labels(splits.forget.y, splits.task.count, splits.task.forgotten, run.noise).to(run.device)
     parts = [run.features(backbone, splits.retain), run.features(backbone, splits.forget)]
     with torch.no_grad():
         head.weight.copy_(torch.randn(head.weight.shape, generator=run.noise) * head.in_features**-0.5)
@@ -88,8 +88,8 @@ def hot(run: Run, model: nn.Module, splits: Splits) -> None:
 
 def misled(run: Run, model: nn.Module, splits: Splits) -> None:
     """Trained to misclassify the forget set alone; the class's test images and all others keep their labels."""
-    wrong = wrong_labels(splits.forget.y, splits.classes, (), run.noise)
-    held = splits.forget_test if splits.forgotten else splits.test
+    wrong = wrong_labels(splits.forget.y, splits.task.count, (), run.noise)
+    held = splits.forget_test if splits.kind == "classes" else splits.test
     parts = [splits.retain, splits.forget, held]
     labels = torch.cat([splits.retain.y, wrong, held.y]).to(run.device)
     train(run, model, parts, labels, PASSES)

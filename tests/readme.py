@@ -15,7 +15,7 @@ from unlearn_cli import methods, models
 from unlearn_cli.cli.app import app
 from unlearn_cli.jobs.relearn import ATTACKS, settings_of
 from unlearn_cli.metrics import registry
-from unlearn_cli.settings import Setting
+from unlearn_cli.settings import Setting, typed
 
 README = Path(__file__).parents[1] / "README.md"
 PART = re.compile(r"(<!-- generated: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -92,7 +92,7 @@ def methods_part() -> str:
 def settings_table(settings: dict[str, Setting]) -> list[str]:
     if not settings:
         return ["None."]
-    rows = [[f"`{s.name}`", shown(s.default), s.range.replace("|", "or"), s.help] for s in settings.values()]
+    rows = [[f"`{s.name}`", s.default_in_words(code), s.range.replace("|", "or"), s.meaning] for s in settings.values()]
     return table(["setting", "default", "allowed", "meaning"], rows)
 
 
@@ -104,9 +104,8 @@ def attacks_part() -> str:
     return "\n".join(text[:-1]) + "\n"
 
 
-def shown(value) -> str:
-    """A default as it may be typed after `--set name=`."""
-    return f"`{value:.4g}`" if isinstance(value, float) else f"`{str(value).lower()}`"
+def code(text: str) -> str:
+    return f"`{text}`"
 
 
 def architectures_part() -> str:
@@ -122,7 +121,7 @@ def architectures_part() -> str:
     text += ["", "The recipe that `train` follows, where `--set` says nothing else:", ""]
     recipes = [models.recipe(name) for name in names]
     rows = [
-        [f"`{s.name}`", *(shown(getattr(recipe, s.name)) for recipe in recipes), s.range.replace("|", "or"), s.help]
+        [f"`{s.name}`", *(code(typed(getattr(recipe, s.name))) for recipe in recipes), s.range.replace("|", "or"), s.help]
         for s in models.recipe_settings().values()
     ]
     return "\n".join(text + table(["setting", *names, "allowed", "meaning"], rows)) + "\n"
@@ -132,7 +131,7 @@ def metrics_part() -> str:
     """Every metric with its unit, its good direction for classes and for listed images, and its source."""
     rows = []
     for m in registry.known().values():
-        images = "not defined" if "class" in m.needs else direction(m.direction(False))
+        images = "not defined" if "class" in m.needs else direction(m.direction("images"))
         needs = ", ".join(need for need in m.needs if need not in ("class", "relearn"))
         rows.append([f"`{m.name}`", m.help, m.unit, direction(m.better), images, needs, m.source])
     head = ["metric", "meaning", "unit", "better, for classes", "better, for images", "needs", "source"]

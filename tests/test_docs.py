@@ -50,7 +50,7 @@ def test_every_command_parses(line, tmp_path, monkeypatch):
     requirements.parse(given.get("require") or [])
     if "method" in given:
         values = dict(pair.split("=") for pair in given["settings"] or ())
-        methods.get(given["method"]).parse(values)
+        methods.get(given["method"]).parse(values, "images" if given["instances"] else "classes")
 
 
 def test_every_command_option_method_and_metric_is_mentioned():

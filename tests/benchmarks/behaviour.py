@@ -84,7 +84,7 @@ def forgotten(name: str, seed: int, args, request: Request) -> dict:
     if args.label and not own:
         raise SystemExit(f"a label, and no setting of {name}: write --set {name}.NAME=VALUE.")
     try:
-        method.check_scope(len(request.classes))
+        method.check_scope(request.scope)
     except UnlearnError as error:
         return {"refused": error.problem}
     with tempfile.TemporaryDirectory() as folder:

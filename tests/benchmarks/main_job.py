@@ -281,7 +281,7 @@ def evaluate_again(bench: Bench) -> dict:
 
 
 def training(bench: Bench) -> dict:
-    """`engine.training.fit` over a bare loop of the same step, one short epoch each per turn, in one process.
+    """`techniques.training.fit` over a bare loop of the same step, one short epoch each per turn, in one process.
 
     Same network, precision, memory format, batch, augmentation functions, parameter groups and schedule; the bare loop
     has torch.optim.SGD, and neither averages weights. The allocator keeps freed memory for both.
@@ -293,7 +293,8 @@ def training(bench: Bench) -> dict:
     from unlearn_cli.data.splits import Split
     from unlearn_cli.engine.memory import keep_freed_memory
     from unlearn_cli.engine.run import Options
-    from unlearn_cli.engine.training import fit
+    from unlearn_cli.tasks.classes import Classes
+    from unlearn_cli.techniques.training import fit
 
     torch.set_num_threads(bench.args.threads)
     keep_freed_memory()
@@ -302,7 +303,7 @@ def training(bench: Bench) -> dict:
     images = loaded.folder.images
     index = (~images.test).nonzero()[:, 0]
     index = index[torch.randperm(len(index))[: bench.args.train_images]].sort().values
-    split = Split("train", images, index)
+    split = Split("train", images, index, Classes(len(loaded.folder.classes)))
     recipe = replace(loaded.recipe(), epochs=1, lookahead_every=0)
     run = loaded.run(Options(device="cpu"))
     augmenting = []

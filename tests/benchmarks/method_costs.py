@@ -24,7 +24,7 @@ from unlearn_cli.cases.loading import Loaded, Plain, load
 from unlearn_cli.cases.unlearning import unlearn
 from unlearn_cli.data.augment import normalise
 from unlearn_cli.data.lists import read_list
-from unlearn_cli.data.requests import Request, resolve
+from unlearn_cli.data.requests import Request, Target, resolve
 from unlearn_cli.data.splits import split
 from unlearn_cli.engine.memory import keep_freed_memory
 from unlearn_cli.engine.run import Options
@@ -93,13 +93,13 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     keep_freed_memory()
     loaded = load(args.checkpoint, Plain(), Options())
-    request = resolve(Request(tuple(args.cls), listed=read_list(args.instances) if args.instances else None), loaded.folder)
+    target = resolve(Request(tuple(args.cls), listed=read_list(args.instances) if args.instances else None), loaded.folder)
     found = {}
     for name, (settings, passes) in COSTS.items():
         method = methods.get(name.split(",")[0])
-        if (args.methods and method.name not in args.methods) or not request.instances and "class" not in method.scope:
+        if (args.methods and method.name not in args.methods) or target.scope not in method.scope:
             continue
-        turns = [turn(args.checkpoint, method, settings, passes, request, args.images) for _ in range(args.turns)]
+        turns = [turn(args.checkpoint, method, settings, passes, target, args.images) for _ in range(args.turns)]
         ratios = [needed / taken for needed, taken in turns]
         found[name] = {
             "needed / taken": [round(value(ratios), 3) for value in (statistics.median, min, max)],
@@ -110,16 +110,16 @@ def main() -> None:
     print(json.dumps(known | {"methods": found}, indent=1))
 
 
-def turn(checkpoint: str, method: methods.Method, settings: dict, passes: Callable, request: Request, images: int):
+def turn(checkpoint: str, method: methods.Method, settings: dict, passes: Callable, target: Target, images: int):
     """(seconds needed, seconds taken); what is needed is measured before and after."""
     loaded = load(checkpoint, Plain(), Options())
-    parts = split(loaded.folder, request, ("forget", "retain", "selection"), 0.2)
+    parts = split(loaded.folder, target, ("forget", "retain", "selection"), 0.2)
     held = int(torch.isin(parts.selection.y, parts.forget.y).sum())
-    wanted = passes(Sizes(len(parts.forget), len(parts.retain), held, parts.classes))
+    wanted = passes(Sizes(len(parts.forget), len(parts.retain), held, parts.task.count))
     kinds = {(kind, size) for kind, size, _ in wanted}
     before = {kind: rate(loaded, *kind, images) for kind in kinds}
     brief = {"epochs": 1} if "epochs" in method.settings else {}
-    run, _, _ = unlearn(loaded, method, method.parse(brief | settings), request, Options())
+    run, _, _ = unlearn(loaded, method, method.parse(brief | settings, target.kind), target, Options())
     after = {kind: rate(loaded, *kind, images) for kind in kinds}
     return sum(n * (before[kind, size] + after[kind, size]) / 2 for kind, size, n in wanted), run.seconds
 

@@ -34,7 +34,7 @@ def test_splits_partition_the_images(opened, request_, fraction):
 
 def test_a_class_request_takes_the_classes_train_and_test_images(opened):
     s = split(opened, Request(("dog", "2")), ALL)
-    assert s.forgotten == (1, 2) and s.classes == 3
+    assert s.task.forgotten == (1, 2) and s.task.count == 3
     assert set(s.forget.y.tolist()) == set(s.forget_test.y.tolist()) == {1, 2}
     assert set(s.retain.y.tolist()) == set(s.retain_test.y.tolist()) == {0}
     assert (len(s.forget), len(s.forget_test)) == (10, 6)

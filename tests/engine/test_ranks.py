@@ -25,7 +25,7 @@ CASES = {
     "suli": ("suli", {"bn": "train", "forwards": 2, "chunk_size": 41}),
     "su": ("su", {"batch_size": 33, "lr": 1e-3}),
 }
-CASES |= {name: (name, quick(name)) for name in methods.names() if name not in CASES and name != "mask"}
+CASES |= {name: (name, quick(name)) for name in methods.names() if name not in CASES and methods.get(name).reads}
 ONE_IMAGE = {
     "suli-one-image": ("suli", {"bn": "train", "passes": 2}),
     "unsir-one-image": ("unsir", {"repair_epochs": 0}),

@@ -13,6 +13,7 @@ from unlearn_cli.checkpoints import store
 from unlearn_cli.data.cache import cache_folder
 from unlearn_cli.data.requests import resolve
 from unlearn_cli.engine import kept as keeping
+from unlearn_cli.errors import UnlearnError
 from unlearn_cli.jobs import Options, Request, compare, forget, trials
 
 CPU = Options(device="cpu", precision="float32")
@@ -160,7 +161,7 @@ def test_a_kept_run_is_a_checkpoint_like_the_one_that_forget_writes(here):
 
 def place_of(checkpoint="model.safetensors", method="lau", seed=0, selection=0.2, request=THREE, options=None, plain=Plain(),
              **settings):  # fmt: skip
-    (trial,) = trials.trials([method], settings)
+    (trial,) = trials.trials([method], settings, request.kind)
     chosen = options or Options(device="cpu", precision="float32", seed=seed)
     first = load(checkpoint, plain, chosen)
     return kept.place(first, trial.method, trial.values, resolve(request, first.folder), selection, first.run(chosen))
@@ -323,6 +324,22 @@ def test_single_images_have_a_table_of_their_own(here):
     main = [column.name for column in report.columns if column.main]
     assert {"forget_accuracy_gap", "tug_of_war", "test_accuracy"} <= set(main)
     assert "forget_test_accuracy" not in main and "unlearning_score" not in main
+
+
+def test_a_shared_setting_is_meant_for_the_methods_in_which_it_acts():
+    found = {trial.name: trial.values for trial in trials.trials(["su", "random-label"], {"momentum": "0.5", "lr": "0.1"} | {
+        "random_label.optimizer": "sgd"}, "classes")}  # fmt: skip
+    assert found["random-label"]["momentum"] == 0.5
+    assert "momentum" not in found["su"]
+    both = {trial.name: trial.values for trial in trials.trials(["random-label", "scrub"], {"momentum": "0.5"}, "classes")}
+    assert both["scrub"]["momentum"] == 0.5
+    assert "momentum" not in both["random-label"], "it is adam's"
+
+
+@pytest.mark.parametrize("name", ["momentum", "random_label.momentum"])
+def test_a_setting_that_acts_in_none_of_the_methods_is_refused(name):
+    with pytest.raises(UnlearnError, match="random-label's setting momentum acts with optimizer=sgd only"):
+        trials.trials(["mask", "random-label"], {name: "0.5"}, "classes")
 
 
 # the command line

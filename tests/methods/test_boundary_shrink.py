@@ -9,7 +9,7 @@ from tests.splitting import split
 from unlearn_cli.data.requests import Request
 from unlearn_cli.engine.run import Options, Run
 from unlearn_cli.methods import boundary_shrink as method
-from unlearn_cli.methods.boundary_shrink import caution, nearest
+from unlearn_cli.methods.boundary_shrink import candidates, caution
 from unlearn_cli.ops.attacks import fgsm
 from unlearn_cli.ops.losses import cross_entropy
 from unlearn_cli.ops.modes import batchnorms
@@ -51,9 +51,9 @@ def test_weights_of_the_nearest_class_lie_between_those_of_certainty_and_of_a_ti
 def test_where_the_attack_fails_the_label_is_kept_or_the_next_class_taken():
     logits = tensor([[3, 2, 1], [1, 2, 3]])
     own = torch.tensor([[True, False, False]] * 2)
-    assert nearest(logits, own, "keep").tolist() == [0, 2]
-    assert nearest(logits, own, "runner_up").tolist() == [1, 2]
-    assert nearest(logits, torch.tensor([[True, True, False]] * 2), "runner_up").tolist() == [2, 2]
+    assert candidates(logits, own, "keep").argmax(1).tolist() == [0, 2]
+    assert candidates(logits, own, "runner_up").argmax(1).tolist() == [1, 2]
+    assert candidates(logits, torch.tensor([[True, True, False]] * 2), "runner_up").argmax(1).tolist() == [2, 2]
 
 
 def test_the_default_radius_is_what_the_published_attack_comes_to_in_true_pixels():

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 import torch
-from toys import Toy, same
+from toys import Toy, listed, same
 
 from tests.quick import quick
 from tests.splitting import split
@@ -15,6 +15,7 @@ from unlearn_cli.data.splits import ALL
 from unlearn_cli.engine.run import Run
 from unlearn_cli.errors import UnlearnError
 
+KINDS = ("classes", "images")
 every_method = pytest.mark.parametrize("name", methods.names())
 
 
@@ -49,7 +50,8 @@ def test_it_says_what_it_does_and_where_it_comes_from(name):
     assert set(method.scope) <= {"class", "classes", "instances"}
     assert method.scope
     assert set(method.reads) <= {"forget", "retain", "train", "selection"}
-    assert set(method.also_reads) <= set(method.settings)
+    for kind in KINDS:
+        method.parse(method.acting(method.quick, kind), kind)
 
 
 @every_method
@@ -57,8 +59,13 @@ def test_every_setting_has_help_a_range_and_a_default_within_it(name):
     for setting in methods.get(name).settings.values():
         assert setting.help, setting.name
         assert setting.range, setting.name
-        assert setting.parse(setting.default) == setting.default, setting.name
-        assert setting.parse(str(setting.default)) == setting.default, setting.name
+        for default in map(setting.default_for, KINDS):
+            assert setting.parse(default) == default, setting.name
+            assert setting.parse(str(default)) == default, setting.name
+        assert setting.default is not None or setting.rules.computed or setting.rules.none, setting.name
+        for other, values in setting.rules.when.items():
+            for value in values if isinstance(values, tuple) else (values,):
+                assert methods.get(name).settings[other].parse(value) == value, setting.name
 
 
 @every_method
@@ -138,20 +145,21 @@ def test_several_classes_can_be_forgotten_at_once_where_it_says_so(name, toy, sp
 def test_it_reads_only_the_splits_that_it_declares(name, toy):
     method = methods.get(name)
     request = request_for(name)
-    assert set(toy.forget(name, request).run.images_read) <= set(method.reads_with(method.parse({}), request.kind))
+    assert set(toy.forget(name, request).run.images_read) <= set(method.reads_with(method.parse({}, request.kind), request.kind))
 
 
 @every_method
 def test_a_setting_that_opens_another_split_lets_it_be_read(name, toy):
-    for setting, opened in methods.get(name).also_reads.items():
-        assert opened in toy.forget(name, request_for(name), **{setting: True}).run.images_read
+    for setting in methods.get(name).settings.values():
+        for value, opened in setting.rules.opens.items():
+            assert opened in toy.forget(name, request_for(name), **{setting.name: value}).run.images_read
 
 
 @every_method
 def test_splits_that_it_does_not_declare_cannot_be_had(name, toy):
     method = methods.get(name)
     request = request_for(name)
-    splits = split(toy.load().folder, request, reads=method.reads_with(method.parse({}), request.kind))
+    splits = split(toy.load().folder, request, reads=method.reads_with(method.parse({}, request.kind), request.kind))
     for other in set(ALL) - set(splits.reads):
         with pytest.raises(UnlearnError, match="declares that it reads only"):
             getattr(splits, other)
@@ -175,12 +183,11 @@ def test_counts_stay_counts_where_no_batchnorm_was_trained(name, toy):
 @every_method
 def test_what_is_said_to_be_opened_by_a_setting_is_opened_by_it_and_by_nothing_else(name):
     method = methods.get(name)
-    closed = {key.partition("=")[0]: "eval" if key == "bn=recalibrate" else False for key in method.opens}
-    without = method.reads_with(method.parse({}) | closed)
-    assert without == method.reads
+    assert method.reads_with({}) == method.reads
     for key, opened in method.opens.items():
         setting, _, value = key.partition("=")
-        assert method.reads_with(method.parse({}) | closed | {setting: value or True}) == (*without, opened)
+        assert method.reads_with({setting: value or True}) == (*method.reads, opened)
+        assert method.reads_with({setting: "no such value"}) == method.reads
 
 
 @every_method
@@ -192,9 +199,10 @@ def test_the_model_comes_back_as_it_went_in(name, precision, toy):
     from unlearn_cli.engine.run import Options
 
     run = loaded.run(Options(device="cpu", precision=precision))
-    values = method.parse(quick(name))
+    kind = request_for(name).kind
+    values = method.parse(quick(name, kind), kind)
     with run.adopted(loaded.model, loaded.head) as model:
-        reads = method.reads_with(values, request_for(name).kind)
+        reads = method.reads_with(values, kind)
         method.run(run, model, split(loaded.folder, request_for(name), reads, 0.2), values)
     assert not frozen.requires_grad
     assert all(p.requires_grad for p in loaded.model.parameters() if p is not frozen)
@@ -223,12 +231,50 @@ def test_global_state_stays_as_it_is(name, toy):
 
 @every_method
 def test_a_loss_that_is_not_finite_stops_it(name, toy, monkeypatch):
-    step = Run.step
+    step, taken = Run.step, []
 
     def poisoned(self, loss, *arguments, **more):
+        taken.append(loss)
         return step(self, loss * float("nan"), *arguments, **more)
 
     monkeypatch.setattr(Run, "step", poisoned)
-    if methods.get(name).reads and name != "fisher":  # which takes no step
-        with pytest.raises(UnlearnError, match="no longer finite"):
-            toy.forget(name, request_for(name))
+    try:
+        toy.forget(name, request_for(name))
+    except UnlearnError as error:
+        assert "no longer finite" in error.problem
+    else:
+        assert not taken
+
+
+# the settings
+
+
+@every_method
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_recorded_of_its_settings_is_what_ran(name, kind, toy):
+    """A None is recorded only where the declaration says what it means, and nothing that cannot act is recorded at all."""
+    method = methods.get(name)
+    request = Request(("3",)) if kind == "classes" else listed(toy, 6)
+    if request.scope not in method.scope:
+        return
+    for key, value in toy.forget(name, request).settings.items():
+        assert value is not None or method.settings[key].rules.none, key
+        assert method.settings[key].rules.only in (None, kind), key
+        assert method.settings[key].parse(value) == value, key
+
+
+@every_method
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_setting_that_cannot_act_is_refused_and_left_out(name, kind):
+    method = methods.get(name)
+    values = method.parse({}, kind)
+    for setting in method.settings.values():
+        given = {setting.name: setting.default_for(kind)}
+        if setting.name in values:
+            assert method.acting(given, kind) == given
+            if given[setting.name] is not None:
+                assert method.parse(given, kind) == values
+        else:
+            assert not method.acting(given, kind)
+            with pytest.raises(UnlearnError, match=f"{name}'s setting {setting.name} acts"):
+                method.parse(given, kind)

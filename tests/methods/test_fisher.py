@@ -8,7 +8,7 @@ from tests.splitting import split
 from unlearn_cli.data.requests import Request
 from unlearn_cli.engine.run import Options
 from unlearn_cli.methods.fisher import variance
-from unlearn_cli.ops.fisher import diagonal
+from unlearn_cli.techniques.fisher import diagonal
 
 ONE_IMAGE = Request(instances=("train/3/0003.png",))
 HEAD = ("head.weight", "head.bias")

@@ -8,10 +8,11 @@ from torch import nn
 from torch.testing import assert_close
 from toys import listed, same
 
-from tests.quick import QUICK
+from tests.quick import quick
 from tests.splitting import split
 from unlearn_cli import methods
 from unlearn_cli.cases.unlearning import unlearn
+from unlearn_cli.data.requests import resolve
 from unlearn_cli.engine.run import Options
 from unlearn_cli.errors import UnlearnError
 from unlearn_cli.methods import gli as file
@@ -118,8 +119,8 @@ def relabelled(toy, request, name, **settings):
     index = getattr(split(loaded.folder, request, reads=name), name).index
     images.labels[index] = (images.labels[index] + 1) % 10
     loaded.folder = replace(loaded.folder, images=images)
-    values = METHOD.parse(QUICK.get("gli", {}) | settings)
-    return unlearn(loaded, METHOD, values, request, Options(device="cpu", precision="float32"))[1]
+    values = METHOD.parse(quick("gli", request.kind) | settings, request.kind)
+    return unlearn(loaded, METHOD, values, resolve(request, loaded.folder), Options(device="cpu", precision="float32"))[1]
 
 
 def test_the_weights_learn_retain_labels_and_no_forget_labels(toy):

@@ -15,10 +15,11 @@ from unlearn_cli.methods import lau as module
 from unlearn_cli.methods.lau import losses
 from unlearn_cli.ops.attacks import partial_pgd
 from unlearn_cli.ops.losses import cross_entropy, kl
+from unlearn_cli.tasks.classes import Classes
 
 STUDENT = [[2.0, 1.0, 0.0], [0.0, 1.0, 3.0]]
 ATTACKED = [[0.0, 2.0, 1.0], [1.0, 0.0, 2.0]]
-GONE = [True, False, False]
+TASK = Classes(3, (0,))
 
 
 def tensor(values):
@@ -30,7 +31,7 @@ def close(actual, expected):
 
 
 def loss(alpha=0.5, **more):
-    return losses(tensor(STUDENT), tensor(ATTACKED), torch.tensor(GONE), alpha, 4.0, **more).mean()
+    return losses(TASK, tensor(STUDENT), tensor(ATTACKED), alpha, 4.0, **more).mean()
 
 
 # worked by hand: K = 3, τ = 4, α = 0.5, both labels 0; the second image is no longer given its label
@@ -59,7 +60,7 @@ CERTAIN = 1000 * torch.eye(10, dtype=torch.float64)[4:5]
 def softened_goal(attacked, **more):
     """The distribution that the soft part draws a student towards, from its gradient τ·(p - q)."""
     logits = torch.linspace(2, -2, 10, dtype=torch.float64)[None].requires_grad_()
-    losses(logits, attacked, torch.arange(10) == 0, 1.0, 4.0, **more).mean().backward()
+    losses(Classes(10, (0,)), logits, attacked, 1.0, 4.0, **more).mean().backward()
     return (logits.detach() / 4).softmax(1) - logits.grad / 4
 
 
@@ -78,7 +79,7 @@ def test_an_attack_that_failed_still_flattens_what_the_student_says():
 
     def slope(double_softmax):
         student = logits.clone().requires_grad_()
-        losses(student, logits, torch.ones(10, dtype=torch.bool), 1.0, 4.0, double_softmax=double_softmax).sum().backward()
+        losses(Classes(10, tuple(range(10))), student, logits, 1.0, 4.0, double_softmax=double_softmax).sum().backward()
         return student.grad
 
     rows = torch.arange(20)
@@ -96,7 +97,7 @@ def test_the_whole_loss_is_their_weighted_sum():
 
 def test_the_gradient_does_not_pass_through_the_goal():
     logits = tensor(STUDENT).requires_grad_()
-    losses(logits, tensor(ATTACKED), torch.tensor(GONE), 0.5, 4.0).mean().backward()
+    losses(TASK, logits, tensor(ATTACKED), 0.5, 4.0).mean().backward()
     close(logits.grad, [[0.272461, -0.223820, -0.048641], [-0.070905, 0.006058, 0.064847]])
 
 

@@ -13,7 +13,7 @@ from unlearn_cli.data.splits import ALL
 from unlearn_cli.engine.run import Options, Run
 from unlearn_cli.methods import tmu as module
 from unlearn_cli.methods.tmu import predict_easy
-from unlearn_cli.ops.difficulty import held_out, references
+from unlearn_cli.techniques.difficulty import held_out, references
 
 QUICK = {"twin_epochs": 1, "curriculum_epochs": 1, "curriculum_fraction": 0.1, "twin_fraction": 0.1, "classifier_epochs": 20,
          "classifier_batch": 16, "reference_limit": 20, "attack_steps": 1}  # fmt: skip

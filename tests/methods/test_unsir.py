@@ -1,5 +1,6 @@
 """UNSIR: noise for classes that no image shows, and noise against listed images."""
 
+import contextlib
 from dataclasses import replace
 
 import pytest
@@ -7,11 +8,12 @@ import torch
 from torch.testing import assert_close
 from toys import Toy, listed, same
 
-from tests.quick import QUICK
+from tests.quick import quick
 from tests.splitting import split
 from unlearn_cli import methods
-from unlearn_cli.cases.unlearning import unlearn
-from unlearn_cli.data.requests import Request
+from unlearn_cli.cases.unlearning import unlearn as run_method
+from unlearn_cli.checkpoints import store
+from unlearn_cli.data.requests import Request, resolve
 from unlearn_cli.engine.optim import Optimizer
 from unlearn_cli.engine.run import Options, Run
 from unlearn_cli.methods import unsir as file
@@ -28,7 +30,8 @@ def forget_with(toy, request, change, name="forget", **settings):
     images = replace(images, pixels=images.pixels.clone(), labels=images.labels.clone())
     change(images, getattr(split(loaded.folder, request, reads=name), name).index)
     loaded.folder = replace(loaded.folder, images=images)
-    return unlearn(loaded, METHOD, METHOD.parse(QUICK["unsir"] | settings), request, Options(device="cpu", precision="float32"))[1]
+    values = METHOD.parse(quick("unsir", request.kind) | settings, request.kind)
+    return run_method(loaded, METHOD, values, resolve(request, loaded.folder), Options(device="cpu", precision="float32"))[1]
 
 
 def blacken(images, index):
@@ -280,3 +283,25 @@ def test_one_image_can_be_listed(toy, size):
     assert made.run.images_read == {"forget": 2, "retain": 2}
     assert_close(made.tensors["head.weight"], toy.weights["head.weight"], rtol=0, atol=0.1)
     assert not same(made.tensors, toy.weights)
+
+
+# two algorithms, each with its settings
+
+
+def test_settings_of_the_other_kind_of_request_are_refused_and_not_recorded(place, unlearn):
+    (place / "list.txt").write_text("".join(f"train/3/{path.name}\n" for path in sorted((place / "digits/train/3").iterdir())[:8]))
+    command = ("forget", "-m", "unsir", "model.safetensors", "-q", "--force", "-o", place / "made.safetensors", "--set")
+    kinds = {"images": (("--instances", place / "list.txt"), "repair_epochs=0"), "classes": (("--class", "3"), "copies=1")}
+    with contextlib.chdir(place):
+        for kind, (request, accepted) in kinds.items():
+            other = {"images": "lam=0.2", "classes": "instance_lr=0.2"}[kind]
+            done = unlearn(*command, other, *request)
+            assert done.code == 2
+            assert f"unsir's setting {other.partition('=')[0]} acts for" in done.err
+            assert not (place / "made.safetensors").exists()
+            if kind == "images":
+                assert unlearn(*command, accepted, *request).code == 0
+                recorded = set(store.read(str(place / "made.safetensors")).record.last.settings)
+                assert recorded == {"noise_bn", "repair_epochs", "bn", *(name for name in METHOD.settings if "instance_" in name)}
+                (place / "made.safetensors").unlink()
+    assert len(METHOD.settings) - len(recorded) == 15

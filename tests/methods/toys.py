@@ -24,6 +24,7 @@ class Outcome:
     tensors: dict[str, Tensor]
     run: Run
     loaded: Loaded
+    settings: dict[str, Any]
 
 
 class Toy:
@@ -51,9 +52,11 @@ class Toy:
         method = methods.get(name)
         loaded = self.load()
         options = Options(device="cpu", precision=precision, seed=seed)
-        values = method.parse((quick(name) if short else {}) | settings)
-        run, tensors, _ = unlearn(loaded, method, values, resolve(request or Request(("3",)), loaded.folder), options)
-        return Outcome(tensors, run, loaded)
+        target = resolve(request or Request(("3",)), loaded.folder)
+        brief = method.acting({**quick(name, target.kind), **settings}, target.kind) if short else {}
+        values = method.parse(brief | settings, target.kind)
+        run, tensors, _ = unlearn(loaded, method, values, target, options)
+        return Outcome(tensors, run, loaded, values | run.settled)
 
 
 def listed(toy: Toy, count: int) -> Request:

@@ -6,13 +6,9 @@ import torchvision
 from torch import nn
 from torch.testing import assert_close
 
-from tests.splitting import split
 from unlearn_cli import models
-from unlearn_cli.data.requests import Request
-from unlearn_cli.engine.batches import Features
-from unlearn_cli.engine.run import Options
 from unlearn_cli.errors import UnlearnError
-from unlearn_cli.ops.freezing import COUNTED, blocks, freeze_but, last_layers, read_once, renew, train_only
+from unlearn_cli.ops.freezing import COUNTED, blocks, freeze_but, last_layers, renew, train_only
 
 
 def built(name):
@@ -186,31 +182,3 @@ def test_frozen_parameters_keep_their_values():
 def test_a_layer_without_a_known_beginning_is_refused():
     with pytest.raises(UnlearnError, match="a PReLU cannot be initialised anew"):
         renew([nn.PReLU()], draw())
-
-
-# what is read
-
-
-@pytest.fixture
-def adopted(shipped):
-    from unlearn_cli.cases.loading import Plain, load
-
-    loaded = load(str(shipped / "model.safetensors"), Plain(), Options(device="cpu"))
-    run = loaded.run(Options(device="cpu", precision="float64"))
-    with run.adopted(loaded.model, loaded.head) as model:
-        yield run, model, split(loaded.folder, Request(("3",))).forget
-
-
-def test_where_the_head_alone_learns_it_reads_kept_features(adopted):
-    run, model, images = adopted
-    freeze_but(model, last_layers(model, 1))
-    network, kept = read_once(run, model, images)
-    assert network is model.head
-    assert isinstance(kept, Features)
-    assert_close(network(kept.x), run.logits(model, images))
-
-
-def test_where_more_learns_the_whole_model_reads_images(adopted):
-    run, model, images = adopted
-    freeze_but(model, last_layers(model, 2))
-    assert read_once(run, model, images) == (model, images)

@@ -4,8 +4,7 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from unlearn_cli.engine.batches import Features
-from unlearn_cli.ops.heads import boundary_distance, known
+from unlearn_cli.ops.heads import boundary_distance
 
 
 def head_of(weight, bias):
@@ -40,13 +39,3 @@ def test_the_distance_scales_with_the_features_when_the_head_makes_up_for_it():
     wide = head_of((HEAD.weight / 7).tolist(), HEAD.bias.tolist())
     y = torch.tensor([0, 1, 2, 0])
     assert_close(boundary_distance(wide, 7 * X, y), 7 * boundary_distance(HEAD, X, y))
-
-
-def test_known_are_those_given_a_forgotten_class_whatever_their_label():
-    features = Features(X[:3], torch.tensor([1, 1, 1]), "forget")
-    assert known(HEAD, features, (0, 2)).tolist() == [True, False, True]
-
-
-def test_known_are_those_given_their_own_label_when_no_class_is_forgotten():
-    features = Features(X[:3], torch.tensor([0, 0, 2]), "forget")
-    assert known(HEAD, features, ()).tolist() == [True, False, True]

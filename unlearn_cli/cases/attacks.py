@@ -17,16 +17,16 @@ from unlearn_cli.cases.case import Case
 from unlearn_cli.cases.loading import Loaded
 from unlearn_cli.data.splits import Split
 from unlearn_cli.engine.kept import kept
-from unlearn_cli.engine.relearning import relearn_curve
 from unlearn_cli.engine.run import Options, Run, deterministic
-from unlearn_cli.engine.stages import stage_similarity
 from unlearn_cli.errors import UnlearnError
-from unlearn_cli.kinds import Kind
+from unlearn_cli.kinds import HELD, Kind
 from unlearn_cli.metrics import registry
 from unlearn_cli.metrics.accuracy import ABSENT
 from unlearn_cli.metrics.registry import Blocks, Curves
 from unlearn_cli.metrics.relearning import measured_by
 from unlearn_cli.settings import declared
+from unlearn_cli.techniques.relearning import relearn_curve
+from unlearn_cli.techniques.stages import stage_similarity
 
 LAYOUT = 1
 """Raise when the same models and images would give other numbers."""
@@ -78,8 +78,8 @@ def beside(each: Sequence[Curves | str], i: int, original: int | None, reference
 
 def parts(model: Loaded, case: Case) -> tuple[Split, Split, Split]:
     """The forget set, the retain set, and what is looked at: the classes' test images, or the listed images themselves."""
-    names = ("forget", "retain", "forget_test" if case.kind == "classes" else "forget")
-    forget, retain, held = (Split(name, model.folder.images, case.splits[name]) for name in names)
+    names = ("forget", "retain", HELD[case.kind])
+    forget, retain, held = (Split(name, model.folder.images, case.splits[name], case.target.task) for name in names)
     return forget, retain, held
 
 
@@ -95,7 +95,7 @@ def unfit(model: Loaded, case: Case, arm: str, shots: int) -> str:
 
 
 def draw(model: Loaded, case: Case, arm: str, options: Options, **settings: Any) -> Curves | str:
-    """A model's own relearning curves (`engine.relearning.relearn_curve`), or the reason why there are none.
+    """A model's own relearning curves (`techniques.relearning.relearn_curve`), or the reason why there are none.
 
     Args:
         arm: "few_shot" or "retain".
@@ -138,7 +138,7 @@ def drawn_or_why(model: Loaded, case: Case, arm: str, options: Options, **settin
 
 def untrained(model: Loaded, case: Case, options: Options) -> Tensor:
     """(n_forget, K) logits that a network of this architecture with random weights gives the forget set."""
-    run, forget = model.run(options), Split("forget", model.folder.images, case.splits["forget"])
+    run, forget = model.run(options), Split("forget", model.folder.images, case.splits["forget"], case.target.task)
 
     def read() -> dict[str, Tensor]:
         with run.adopted(model.model, model.head) as network:
@@ -180,7 +180,7 @@ def similarity(one: Loaded, other: Loaded, case: Case, options: Options) -> dict
     if (one.record.size, one.record.channels) != (other.record.size, other.record.channels):
         return {}
     run, theirs = one.run(options), other.run(options)
-    forget = Split("forget", one.folder.images, case.splits["forget"])
+    forget = Split("forget", one.folder.images, case.splits["forget"], case.target.task)
     names = [name for name, _ in one.model.named_children()]
     second = copy.deepcopy(other.model) if other is one else other.model
     normalised = None if (run.mean, run.std) == (theirs.mean, theirs.std) else theirs

@@ -43,7 +43,9 @@ class Case:
 
     @property
     def words(self) -> str:
-        return requests.in_words(self.request)
+        """The request, told from others of its kind: a list by its first image."""
+        listed = self.request.instances if self.request else None
+        return requests.in_words(self.request) + (f", {listed[0]} the first" if listed else "")
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,6 +17,7 @@ from unlearn_cli.data.splits import Split
 from unlearn_cli.engine.run import Run, deterministic
 from unlearn_cli.errors import UnlearnError
 from unlearn_cli.ops.binomial import at_least
+from unlearn_cli.tasks.classes import Classes
 
 EACH, MOST = 20, 2_000
 """Images looked at: of each class, and of all."""
@@ -53,7 +54,7 @@ def checked(run: Run, model: torch.nn.Module, head: str, folder: Folder, name: s
     chosen = sample(folder.images.labels, len(folder.classes))
     if len(chosen) == 0:
         return [f"there are no images to tell whether the classes of {name} are in the order of the folders"]
-    part = Split("sample", folder.images, chosen)
+    part = Split("sample", folder.images, chosen, Classes(len(folder.classes)))
     with deterministic(run), run.adopted(copy.deepcopy(model), head) as looker:
         logits = run.logits(looker, part, "checking").cpu()
     if not torch.isfinite(logits).all():

@@ -7,7 +7,7 @@ from io import StringIO
 from xml.etree import ElementTree
 
 from unlearn_cli.cli import console as streams
-from unlearn_cli.cli.render import OUTCOME, fact, requests_cells
+from unlearn_cli.cli.render import OUTCOME, PART_HEAD, fact, part_cells
 from unlearn_cli.cli.series import cells as series_cells
 from unlearn_cli.cli.tables import BETTER, cell, legend, levels_of, names_of, note, shown
 from unlearn_cli.errors import one_line
@@ -83,12 +83,9 @@ def as_markdown(report: Report) -> str:
     parts = [f"### {escaped(report.verdict or report.title)}"]
     if report.verdict and report.title:
         parts.append(escaped(report.title))
-    if limits := report.shown_limits:
+    if report.limits:
         head = ["limit", "value", "needed", "outcome"]
-        parts.append(table(head, [limit_cells(limit, footnotes) for limit in limits], "lrll"))
-    if report.parts:
-        head, lines = requests_cells(report.parts)
-        parts.append(table(head, [list(map(escaped, line)) for line in lines], "l" + "r" * (len(head) - 1)))
+        parts.append(table(head, [limit_cells(limit, footnotes) for limit in report.limits], "lrll"))
     if report.rows and report.columns:
         head = ["metric", "better", *(f"{escaped(row.label)} ({name})" for row, name in zip(report.rows, names_of(report.rows)))]
         lines = [metric_cells(column, report.rows, footnotes) for column in shown(report)]
@@ -96,6 +93,8 @@ def as_markdown(report: Report) -> str:
         parts.append(table(head, lines, "ll" + "r" * len(report.rows)))
         parts.append("\n".join(f"- {escaped(line)}" for line in legend(report)))
     parts.append("\n".join(f"- {escaped(standing.said(row))}" for row in report.rows if row.levels))
+    if report.parts:
+        parts.append(table(list(PART_HEAD), [[escaped(cell) for cell in part_cells(part)] for part in report.parts], "lrrll"))
     parts += [part for series in report.series for part in series_parts(series, names_of(report.rows))]
     parts.append("\n".join(f"- \\[{number}\\] {escaped(remark)}" for remark, number in footnotes.items()))
     about = [f"Note: {remark}" for remark in report.notes]
@@ -153,11 +152,11 @@ def as_junit(report: Report) -> bytes:
     The properties of the suite are every number, verdict and digest. No time of day and no duration: the same
     evaluation gives the same file.
     """
-    limits = [(limit, JUNIT.get(limit.outcome)) for limit in report.limits]
+    limits = [("", limit, JUNIT.get(limit.outcome)) for limit in report.limits]
     for part in report.parts:
         kinds = JUNIT if part.is_whole else JUNIT | {"not measurable": SKIPPED}
-        limits += [(limit, kinds.get(limit.outcome)) for limit in part.named]
-    words = [kind[0] for _, kind in limits if kind]
+        limits += [(part.request, limit, kinds.get(limit.outcome)) for limit in part.limits]
+    words = [kind[0] for *_, kind in limits if kind]
     counts = {"tests": str(len(limits)), "failures": str(words.count("failure")), "errors": str(words.count("error"))}
     root = ElementTree.Element("testsuites", {"name": f"unlearn {report.command}"} | counts)
     counts |= {"skipped": str(words.count("skipped"))}
@@ -165,9 +164,10 @@ def as_junit(report: Report) -> bytes:
     properties = ElementTree.SubElement(suite, "properties")
     for name, value in junit_properties(report).items():
         ElementTree.SubElement(properties, "property", {"name": valid(name), "value": valid(value)})
-    for limit, outcome in limits:
+    for request, limit, outcome in limits:
         place = f"unlearn.{report.command}" + (f".{limit.level}" if limit.level else "")
-        case = ElementTree.SubElement(suite, "testcase", {"classname": place, "name": valid(limit.text)})
+        name = f"{request}: {limit.text}" if request else limit.text
+        case = ElementTree.SubElement(suite, "testcase", {"classname": place, "name": valid(name)})
         if outcome:
             word, kind = outcome
             value, bound = in_words(limit)

@@ -36,9 +36,24 @@ def describe(method) -> dict:
         "reads_with": method.opens,
         "instances_read": list(method.instances_read),
         "notes": method.notes,
-        "settings": [
-            {"name": s.name, "default": s.default, "range": s.range, "help": s.help} for s in method.settings.values()
-        ],
+        "quick": {kind: method.acting(method.quick, kind) for kind in method.kinds},
+        "settings": [describe_setting(s) for s in method.settings.values()],
+    }
+
+
+def describe_setting(s) -> dict:
+    """A setting as plain values: `default` is that of the signature, `shown` has it in words for both kinds of requests."""
+    return {
+        "name": s.name,
+        "default": s.default,
+        "defaults": {kind: s.default_for(kind) for kind in ("classes", "images") if s.rules.only in (None, kind)},
+        "shown": s.default_in_words(),
+        "range": s.range,
+        "help": s.help,
+        "only": s.rules.only,
+        "with": s.conditions,
+        "none": s.rules.none or None,
+        "meaning": s.meaning,
     }
 
 
@@ -76,7 +91,15 @@ def show_one(m: dict) -> None:
         table.add_column("allowed")
         table.add_column("meaning", ratio=1)
         for s in m["settings"]:
-            shown = f"{s['default']:.4g}" if isinstance(s["default"], float) else str(s["default"]).lower()
-            table.add_row(s["name"], shown, s["range"], s["help"])
+            table.add_row(s["name"], s["shown"].replace("; ", "\n"), s["range"], s["meaning"])
         out.print()
         out.print(table)
+    for line in dict.fromkeys(first_try(values) for values in m["quick"].values() if values):
+        out.print(f"\nfor a first try, in seconds: {line}", markup=False)
+
+
+def first_try(values: dict) -> str:
+    """Settings as they are typed."""
+    from unlearn_cli.settings import typed
+
+    return " ".join(f"--set {name}={typed(value)}" for name, value in values.items())

@@ -13,9 +13,9 @@ from unlearn_cli.metrics import standing
 from unlearn_cli.metrics.report import Limit, Part, Report, Scalar
 from unlearn_cli.metrics.verdict import in_words
 
+PART_METRICS = ("forget_accuracy", "forget_test_accuracy")
+PART_HEAD = ("by request", *PART_METRICS, "outcome", "why")
 OUTCOME = {"pass": ("pass", "green"), "fail": ("FAIL", "bold red"), "not measurable": ("NOT MEASURED", "bold red")}
-BY_CODE = {0: "pass", 1: "fail", 2: "not measurable"}
-OF_A_REQUEST = ("forget_accuracy", "forget_test_accuracy")
 
 
 def render(report: Report) -> int:
@@ -59,12 +59,12 @@ def show(report: Report, console: Console) -> None:
         console.print(Text(one.title))
         for table in series.tables(one, tables.names_of(report.rows), console.width):
             console.print(table)
+    if report.limits:
+        console.print()
+        console.print(limits_table(report.limits, footnotes))
     if report.parts:
         console.print()
-        console.print(requests_table(report.parts))
-    if limits := report.shown_limits:
-        console.print()
-        console.print(limits_table(limits, footnotes))
+        console.print(parts_table(report.parts))
     if footnotes:
         console.print()
         for remark, number in footnotes.items():
@@ -89,29 +89,6 @@ def facts_table(facts: dict[str, Scalar]) -> Table:
     return table
 
 
-def requests_table(parts: Sequence[Part]) -> Table:
-    """Each of several requests by itself: what is still known of it, and whether its limits held."""
-    table = ruled_table()
-    head, rows = requests_cells(parts)
-    table.add_column(head[0], overflow="fold")
-    for name in head[1:]:
-        table.add_column(name, justify="right", no_wrap=True)
-    for row in rows:
-        table.add_row(*map(Text, row))
-    return table
-
-
-def requests_cells(parts: Sequence[Part]) -> tuple[list[str], list[list[str]]]:
-    """The head and the rows of that table; a request without limits has no outcome."""
-    names = [name for name in OF_A_REQUEST if any(name in part.measures for part in parts)]
-    rows = []
-    for part in parts:
-        values = [part.measures[name].value if name in part.measures else None for name in names]
-        outcome = OUTCOME[BY_CODE[part.exit_code]][0] if part.limits else "-"
-        rows.append([part.request, *("-" if value is None else f"{value:.2%}" for value in values), outcome])
-    return ["each request", *names, "outcome"], rows
-
-
 def limits_table(limits: Sequence[Limit], footnotes: dict[str, int]) -> Table:
     """What was asked, what was found, and whether that is enough. Fractions, as they were typed."""
     table = ruled_table()
@@ -125,6 +102,27 @@ def limits_table(limits: Sequence[Limit], footnotes: dict[str, int]) -> Table:
         mark = note(limit.reason, footnotes) if limit.reason else ""
         table.add_row(Text(limit.text), value, bound, Text(f"{word}{mark}", style=style))
     return table
+
+
+def parts_table(parts: Sequence[Part]) -> Table:
+    """Each of several requests by itself: what is still known of it, and the first limit that it does not keep."""
+    table = ruled_table()
+    for name in PART_HEAD:
+        table.add_column(name, overflow="fold", justify="right" if name in PART_HEAD[1:3] else "left")
+    for part in parts:
+        style = {"held": "green", "NOT HELD": "bold red", "not shown": "bold red"}.get(part.outcome, "")
+        *cells, outcome, why = part_cells(part)
+        table.add_row(*map(Text, cells), Text(outcome, style=style), Text(why))
+    return table
+
+
+def part_cells(part: Part) -> list[str]:
+    """A row of PART_HEAD."""
+    numbers = [part.measures.get(name) for name in PART_METRICS]
+    shown = ["-" if one is None or one.value is None else f"{100 * one.value:.2f}%" for one in numbers]
+    missed = part.first_missed
+    why = "" if missed is None else missed.reason or "{} is {}, the limit is {}".format(missed.metric, *in_words(missed))
+    return [part.request, *shown, part.outcome, why]
 
 
 def fact(value: Scalar) -> str:

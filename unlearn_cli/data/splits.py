@@ -23,6 +23,7 @@ class Split:
     name: str
     images: Images
     index: Tensor  # (n,) int64 into images
+    task: Classes  # what a label is
 
     def __len__(self) -> int:
         return len(self.index)
@@ -47,8 +48,6 @@ class Splits:
 
     def __init__(self, parts: dict[str, Split], reads: tuple[str, ...], kind: Kind, task: Classes):
         self.reads, self.kind, self.task = reads, kind, task
-        self.classes = task.count  # how many the model tells apart
-        self.forgotten = task.forgotten  # indices of the classes to forget; empty for a request of single images
         self._parts = parts
 
     def __getattr__(self, name: str) -> Split:
@@ -100,7 +99,7 @@ def split(
         "test": test,
         "selection": selection & here,
     }
-    parts = {name: Split(name, images, mask.nonzero().squeeze(1)) for name, mask in masks.items()}
+    parts = {name: Split(name, images, mask.nonzero().squeeze(1), target.task) for name, mask in masks.items()}
     return Splits(parts, reads, target.kind, target.task)
 
 

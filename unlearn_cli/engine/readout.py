@@ -12,6 +12,7 @@ from unlearn_cli.data.folder import Folder
 from unlearn_cli.data.splits import Split
 from unlearn_cli.engine.kept import kept
 from unlearn_cli.engine.run import Run
+from unlearn_cli.tasks.classes import Classes
 
 LAYOUT = 2
 """Raise when the same model and images would give other numbers."""
@@ -25,6 +26,7 @@ def readout(run: Run, model: nn.Module, head: str, folder: Folder, tensors: dict
         name: of the checkpoint, for the progress.
     """
     images = folder.images
+    everything = Split("all", images, torch.arange(len(images)), Classes(len(folder.classes)))
     below = {key: tensor for key, tensor in tensors.items() if not key.startswith(f"{head}.")}
     key = (LAYOUT, store.digest(below), folder.fingerprint, images.size, images.channels, run.mean, run.std,
            str(run.precision), run.device.type, head, torch.__version__)  # fmt: skip
@@ -37,7 +39,7 @@ def readout(run: Run, model: nn.Module, head: str, folder: Folder, tensors: dict
         backbone, last = run.split(model)
 
         def read() -> dict[str, Tensor]:
-            return {"features": run.features(backbone, Split("all", images, torch.arange(len(images))), f"reading {name}").x}
+            return {"features": run.features(backbone, everything, f"reading {name}").x}
 
         features = kept(run, "readout", key, read, whole)["features"]
         with torch.no_grad():

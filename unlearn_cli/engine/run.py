@@ -10,6 +10,7 @@ import copy
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -63,6 +64,7 @@ class Run:
         self.noise = seeded(self.seed, "noise")
         self.stopped_by = "the end of its schedule"
         self.notes: list[str] = []
+        self.settled: dict[str, Any] = {}
         self.seconds = 0.0
         self.trajectory = Trajectory()
         self._networks = Networks(self.device, self.dtype, self.precision, self.ranks)
@@ -189,18 +191,20 @@ class Run:
         function = self.pixels.into(model)
         return self.over(split, lambda b: function(attack(function, self.pixels.of(b.x), b.y)), model, phase=phase)
 
-    def correct(self, model: nn.Module, source: Split | Features) -> int:
-        """How many images of a split (or of kept features, for a head) are given their own label."""
-        if isinstance(source, Features):
-            with torch.no_grad():
-                return int((model(source.x).argmax(1) == source.y).sum())
-        return int((self.logits(model, source, "checking").argmax(1) == source.y.to(self.device)).sum())
+    def correct(self, model: nn.Module, split: Split) -> int:
+        """How many images of a split are given their own label."""
+        return int(split.task.correct(self.logits(model, split, "checking"), split.y.to(self.device)).sum())
 
     # the end
 
     def stop(self, reason: str) -> None:
         """Record why the method ended before its schedule did."""
         self.stopped_by, self._stopped = reason, True
+
+    def settle(self, name: str, value: Any) -> Any:
+        """The value of a setting that the method found by itself; it is recorded as the one that ran."""
+        self.settled[name] = value
+        return value
 
     def note(self, text: str) -> None:
         """Something the user should read beside the result."""

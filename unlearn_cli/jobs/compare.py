@@ -59,11 +59,12 @@ def compare(
     policy.check(verify)
     if sort:
         requirements.metric_called(sort)
-    tried = trials.trials(run_methods, settings or {})
-    first, loaded, roles = _open(checkpoints, references, bool(verify), plain, options, bool(tried), request.classes)
+    trials.check(run_methods, settings or {})
+    first, loaded, roles = _open(checkpoints, references, bool(verify), plain, options, bool(run_methods), request.classes)
     aside = max(selection_of(model.record) for model in loaded)
     asked = _case(loaded, roles, request, lists, aside)
     case = asked.case
+    tried = trials.trials(run_methods, settings or {}, case.kind)
     carved = max([aside, *(trial.carves(case.kind) for trial in tried)])
     if carved > aside:
         asked = _case(loaded, roles, request, lists, carved)

@@ -49,10 +49,10 @@ def forget(
         UnlearnError: among all else, a method that changed no tensor, unless all of it was asked for before.
     """
     chosen = methods.get(method)
-    values = chosen.parse(settings or {})
     if not request:
         raise UnlearnError("nothing to forget was named.", "pass --class NAME or --instances FILE.")
     chosen.check_scope(request.scope)
+    values = chosen.parse(settings or {}, request.kind)
     if output:
         store.claim(output, force=options.force, inputs=(checkpoint,))
     loaded = load(checkpoint, plain, options, original=True, erased=request.classes)
@@ -74,7 +74,7 @@ def forget(
     step = Step(
         operation="forget",
         method=chosen.name,
-        settings=values,
+        settings=values | run.settled,
         request=wanted,
         selection_fraction=carved,
         source=Source(name=loaded.name, digest=loaded.checkpoint.digest),

@@ -12,13 +12,13 @@ from unlearn_cli.cases.measuring import measures
 from unlearn_cli.cases.references import distinct
 from unlearn_cli.data.requests import Request
 from unlearn_cli.data.splits import Split
-from unlearn_cli.engine.relearning import relearn_curve, relearn_epochs
 from unlearn_cli.engine.run import Options, deterministic
 from unlearn_cli.errors import UnlearnError, did_you_mean
 from unlearn_cli.metrics import registry, relearning
 from unlearn_cli.metrics.registry import Outputs
 from unlearn_cli.metrics.report import Measure, Report, Row
 from unlearn_cli.settings import Setting, declared, parse
+from unlearn_cli.techniques.relearning import relearn_curve, relearn_epochs
 
 ATTACKS = ("epochs", "few-shot", "retain")
 """Training on all training images; on a few forgotten ones among retain images; on retain images alone."""
@@ -126,7 +126,7 @@ def epochs_report(models: Sequence[Loaded], case: Case, held: Split, values: dic
 
 def epochs_of(model: Loaded, case: Case, held: Split, target: int, values: dict[str, Any], options: Options) -> Measure:
     """How many short epochs a model needs until it gets `target` of the images right, or that it needs more than the cap."""
-    run, train = model.run(options), Split("train", model.folder.images, case.splits["train"])
+    run, train = model.run(options), Split("train", model.folder.images, case.splits["train"], case.target.task)
     with deterministic(run), run.adopted(model.model, model.head) as network:
         epochs, curve = relearn_epochs(run, network, train, held, target, **values)
     detail = {"accuracy_before": curve[0] / len(held), "accuracy_after": curve[-1] / len(held)}

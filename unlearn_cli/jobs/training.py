@@ -20,10 +20,11 @@ from unlearn_cli.data.folder import Folder
 from unlearn_cli.data.requests import Target
 from unlearn_cli.data.splits import Split
 from unlearn_cli.engine.run import Options, Run, deterministic
-from unlearn_cli.engine.training import Progress, fit, prepare
 from unlearn_cli.errors import UnlearnError
 from unlearn_cli.models.recipes import Recipe
 from unlearn_cli.ops.features import find_head
+from unlearn_cli.tasks.classes import Classes
+from unlearn_cli.techniques.training import Progress, fit, prepare
 
 OF_A_RUN = {"seconds", "images_read", "stopped_by", "notes", "device", "versions"}
 """What a step of the lineage says of how it went, and not of what was asked."""
@@ -48,7 +49,7 @@ class Plan:
 
     @property
     def test(self) -> Split:
-        return Split("test", self.folder.images, self.folder.images.test.nonzero()[:, 0])
+        return Split("test", self.folder.images, self.folder.images.test.nonzero()[:, 0], self.used.task)
 
     def run(self, options: Options) -> Run:
         return Run(options, self.record.mean, self.record.std)
@@ -82,7 +83,7 @@ def planned(arch, arch_settings, recipe, folder: Folder, test_fraction, without:
     left[requests.meant_by(without, folder)] = False
     if not left.any():
         raise UnlearnError("every training image is left out; none remains to train on.", "leave out fewer.")
-    used = Split("retain" if without else "train", folder.images, left.nonzero()[:, 0])
+    used = Split("retain" if without else "train", folder.images, left.nonzero()[:, 0], Classes(len(folder.classes)))
     wanted = requests.union(without)
     mean, std = statistics(folder.images, used.index)
     path = None if output == store.PIPE else Path(output)
@@ -105,7 +106,7 @@ def train_once(plan: Plan, output: str, options: Options, resume: bool) -> Done:
         after = plan.after(run)
         trained = {name: tensor.cpu() for name, tensor in model.state_dict().items()}
         with run.adopted(model, head):
-            correct = run.logits(model, plan.test, "testing").argmax(1).cpu() == plan.test.y
+            correct = plan.test.task.correct(run.logits(model, plan.test, "testing").cpu(), plan.test.y)
 
     if run.ranks.first:
         store.write(output, trained, after, force=options.force)

@@ -19,6 +19,7 @@ from unlearn_cli.engine.kept import everywhere
 from unlearn_cli.engine.run import Options
 from unlearn_cli.errors import UnlearnError, did_you_mean
 from unlearn_cli.kinds import Kind
+from unlearn_cli.settings import parse
 
 
 @dataclass(frozen=True)
@@ -37,22 +38,46 @@ class Trial:
         return SELECTION if "selection" in self.method.reads_with(self.values, kind) else 0.0
 
 
-def trials(names: Sequence[str], settings: dict[str, Any]) -> list[Trial]:
-    """The methods named, each with the settings that are meant for it: `name` for all that have it, or `method.name`.
+def check(names: Sequence[str], settings: dict[str, Any]) -> None:
+    """Refuse what can be refused before anything is opened.
 
     Raises:
         UnlearnError: no such method, a setting that none of them has, or a value that is out of range.
     """
     chosen = [methods.get(name) for name in dict.fromkeys(names)]
     _check_meant(settings, chosen)
-    return [Trial(method, method.parse(meant_for(method, settings))) for method in chosen]
+    for method in chosen:
+        parse(method.settings, meant_for(method, settings), method.name)
+
+
+def trials(names: Sequence[str], settings: dict[str, Any], kind: Kind) -> list[Trial]:
+    """The methods named, each with the settings that are meant for it: `name` for all in which it acts, or `method.name`.
+
+    Raises:
+        UnlearnError: as `check` does, or a setting could do nothing for a request of this kind.
+    """
+    check(names, settings)
+    chosen = [methods.get(name) for name in dict.fromkeys(names)]
+    made = []
+    for method in chosen:
+        meant, own = meant_for(method, settings), _own(method, settings)
+        made.append(Trial(method, method.parse(method.acting(meant, kind) | own, kind)))
+    for name in settings:
+        having = [method for method in chosen if name in method.settings]
+        if having and not any(name in method.acting(meant_for(method, settings), kind) for method in having):
+            having[0].parse(meant_for(having[0], settings), kind)  # which says why
+    return made
 
 
 def meant_for(method: methods.Method, settings: dict[str, Any]) -> dict[str, Any]:
     """The settings meant for one method: `name`, or `method.name` with underscores for hyphens."""
-    own = {k: v for k, v in settings.items() if k in method.settings}
+    return {k: v for k, v in settings.items() if k in method.settings} | _own(method, settings)
+
+
+def _own(method: methods.Method, settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings typed with the method's name before them."""
     prefix = method.name.replace("-", "_") + "."
-    return own | {k.removeprefix(prefix): v for k, v in settings.items() if k.startswith(prefix)}
+    return {k.removeprefix(prefix): v for k, v in settings.items() if k.startswith(prefix)}
 
 
 def _check_meant(settings: dict[str, Any], chosen: Sequence[methods.Method]) -> None:
@@ -98,7 +123,7 @@ def _run(model: Loaded, trial: Trial, target: Target, options: Options) -> tuple
     step = Step(
         operation="forget",
         method=trial.name,
-        settings=trial.values,
+        settings=trial.values | done.settled,
         request=requests.recorded(target),
         selection_fraction=carved,
         source=Source(name=model.name, digest=model.checkpoint.digest),

@@ -19,10 +19,20 @@ if TYPE_CHECKING:
     from unlearn_cli.data.splits import Splits
     from unlearn_cli.engine.run import Run
 
-__all__ = ["BatchNorm", "Method", "get", "method", "names", "setting"]
+__all__ = ["RECALIBRATE", "BatchNorm", "Method", "get", "method", "names", "setting"]
+
+
+def _recalibrated(run: "Run", model: "nn.Module", splits: "Splits") -> None:
+    from unlearn_cli.techniques.calibration import recalibrate
+
+    recalibrate(run, model, splits.retain)
+
+
+RECALIBRATE: dict[str, Any] = {"opens": {"recalibrate": "retain"}, "afterwards": {"recalibrate": _recalibrated}}
+"""For the declaration of a setting whose value `recalibrate` estimates BatchNorm's statistics anew when the method is over."""
 BatchNorm = Annotated[
     Literal["eval", "train", "recalibrate"],
-    setting("BatchNorm: keep its statistics, update them, or update and then estimate them anew on the retain set"),
+    setting("BatchNorm: keep its statistics, update them, or update and then estimate them anew on the retain set", **RECALIBRATE),
 ]
 """The type of the setting `bn`, one and the same in every method that trains."""
 ASKED = {"instances": "listed images", "class": "one class", "classes": "several classes"}
@@ -37,8 +47,8 @@ class Method:
     paper: str
     scope: tuple[Scope, ...]
     reads: tuple[str, ...]
-    also_reads: dict[str, str]
     instances_read: tuple[str, ...]
+    quick: dict[str, Any]
     function: Callable
 
     @property
@@ -55,35 +65,42 @@ class Method:
     def _text(self) -> str:
         return inspect.getdoc(import_module(self.function.__module__))
 
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """Of the requests that it is defined for."""
+        return tuple(dict.fromkeys("images" if one == "instances" else "classes" for one in self.scope))
+
     @cached_property
     def settings(self) -> dict[str, Setting]:
         return settings.declared(self.function)
 
-    def parse(self, given: dict[str, Any]) -> dict[str, Any]:
-        """Every setting with its value: the given ones checked, the others at their defaults."""
-        defaults = {name: setting.default for name, setting in self.settings.items()}
-        return defaults | settings.parse(self.settings, given, self.name)
+    def parse(self, given: dict[str, Any], kind: Kind = "classes") -> dict[str, Any]:
+        """Every setting that acts for a request of a kind: the given ones checked, the others at their defaults."""
+        return settings.complete(self.settings, given, self.name, kind)
+
+    def acting(self, given: dict[str, Any], kind: Kind = "classes") -> dict[str, Any]:
+        """Those of the given settings that act for a request of a kind."""
+        return settings.acting(self.settings, given, self.name, kind)
 
     @cached_property
     def opens(self) -> dict[str, str]:
-        """The split that a setting opens beyond `reads`, by the setting as it is typed."""
-        every = self.also_reads | ({"bn=recalibrate": "retain"} if "bn" in self.settings else {})
-        return {setting: split for setting, split in every.items() if split not in self.reads}
+        """The split that a setting opens beyond `reads`, by the setting as it is typed; a switch by its name."""
+        return {one.name if value is True else f"{one.name}={value}": split
+                for one in self.settings.values() for value, split in one.rules.opens.items()
+                if split not in self.reads}  # fmt: skip
 
     def reads_with(self, values: dict[str, Any], kind: Kind = "classes") -> tuple[str, ...]:
         """The splits it may touch under these settings, for a request that names classes or images."""
-        opened = [split for name, split in self.also_reads.items() if values[name]]
-        if values.get("bn") == "recalibrate":
-            opened.append("retain")
-        return tuple(dict.fromkeys([*self.reads, *opened, *(self.instances_read if kind == "images" else ())]))
+        opened = [one.rules.opens.get(values.get(name)) for name, one in self.settings.items()]
+        more = [split for split in opened if split] + list(self.instances_read if kind == "images" else ())
+        return tuple(dict.fromkeys([*self.reads, *more]))
 
     def run(self, run: "Run", model: "nn.Module", splits: "Splits", values: dict[str, Any]) -> None:
         """Change an adopted model in place."""
         self.function(run, model, splits, **values)
-        if values.get("bn") == "recalibrate":
-            from unlearn_cli.engine.calibration import recalibrate
-
-            recalibrate(run, model, splits.retain)
+        for name, one in self.settings.items():
+            if then := one.rules.afterwards.get(values.get(name)):
+                then(run, model, splits)
 
     def check_scope(self, asked: Scope) -> None:
         """Refuse a request of a kind that the method does not define."""
@@ -93,21 +110,23 @@ class Method:
 
 
 def method(
-    title: str, *, paper: str, scope: str, reads: str, also_reads: dict[str, str] | None = None, instances_read: str = ""
+    title: str, *, paper: str, scope: str, reads: str, instances_read: str = "", quick: dict[str, Any] | None = None
 ) -> Callable[[Callable], Callable]:
     """Declare a method.
 
     Args:
         scope: words out of class, classes, instances.
         reads: the splits it may touch, out of forget, retain, train, selection; empty for none.
-        also_reads: a setting's name and the split that it opens when it is on.
         instances_read: the splits it touches besides when listed images are to be forgotten.
+        quick: settings for a first try: all of the method runs, in seconds, and forgets less well. One epoch, where there are
+            epochs and nothing is said.
     """
 
     def declare(function: Callable) -> Callable:
         name = function.__module__.rpartition(".")[2].replace("_", "-")
-        function.method = Method(name, title, paper, tuple(scope.split()), tuple(reads.split()), also_reads or {},
-                                 tuple(instances_read.split()), function)  # fmt: skip
+        brief = quick if quick is not None else {"epochs": 1} if "epochs" in settings.declared(function) else {}
+        function.method = Method(name, title, paper, tuple(scope.split()), tuple(reads.split()), tuple(instances_read.split()),
+                                 brief, function)  # fmt: skip
         return function
 
     return declare

@@ -27,19 +27,17 @@ from torch import Tensor, nn
 from unlearn_cli.data.splits import Split, Splits
 from unlearn_cli.engine.batches import Batch, Features
 from unlearn_cli.engine.run import Run
-from unlearn_cli.engine.stopping import still_known, watch
 from unlearn_cli.methods import BatchNorm, method, setting
 from unlearn_cli.ops.attacks import targeted_pgd
-from unlearn_cli.ops.importance import output_importance, pull, unimportance
-from unlearn_cli.ops.losses import cross_entropy
+from unlearn_cli.ops.importance import pull, unimportance
 from unlearn_cli.ops.modes import train_mode
-from unlearn_cli.ops.relabel import suppressed
-from unlearn_cli.ops.relabel_draws import wrong_labels
 from unlearn_cli.ops.sampling import repeated
+from unlearn_cli.techniques.importance import output_importance
+from unlearn_cli.techniques.stopping import still_known, watch
 
 
 @method("Adversarial examples and weight importance", paper="Learning to Unlearn, AAAI 2024", scope="class classes instances",
-        reads="forget")  # fmt: skip
+        reads="forget", quick={"epochs": 1, "n_adv": 1, "attack_steps": 3, "attack_step": 1.0})  # fmt: skip
 def adv_imp(
     run: Run, model: nn.Module, splits: Splits, *,
     n_adv: Annotated[int, setting("adversarial images per forget image", ge=1)] = 20,
@@ -58,19 +56,18 @@ def adv_imp(
     stop_accuracy: Annotated[float, setting("forget accuracy that ends it", ge=0, le=1)] = 0.0,
     bn: BatchNorm = "eval",
 ) -> None:  # fmt: skip
-    forget = splits.forget
-    own = suppressed(forget.y.to(run.device), splits.classes, splits.forgotten)
-    reached = watch(run, model, forget, own, int(stop_accuracy * len(forget) + 1e-9))
+    forget, task = splits.forget, splits.task
+    reached = watch(run, model, forget, int(stop_accuracy * len(forget) + 1e-9))
     if reached():
         return run.stop("nothing to forget: the forget accuracy is that asked for")
 
     def wrong(y: Tensor) -> Tensor:
-        return wrong_labels(y, splits.classes, splits.forgotten, run.noise).to(run.device)
+        return task.wrong(y, run.noise).to(run.device)
 
     copies = repeated(len(forget), n_adv, adv_cap, run.noise)
     if len(copies) < n_adv * len(forget):
         run.note(f"{len(copies)} adversarial images instead of {n_adv * len(forget)}: adv_cap")
-    attack = partial(targeted_pgd, step=attack_step, radius=radius, steps=attack_steps)
+    attack = partial(targeted_pgd, step=attack_step, radius=radius, steps=attack_steps, loss=task.loss)
     adversarial = attacked(run, model, forget.subset(copies), wrong(forget.y[copies]), attack)
     original = copy.deepcopy(model)
     train_mode(original, bn)
@@ -89,12 +86,12 @@ def adv_imp(
     again, steps = forget_batches(), -(-len(adversarial) // adv_batch_size)
     for epoch in run.epochs(epochs, "unlearning", len(adversarial) + steps * min(batch_size, len(forget))):
         for a, f in zip(run.batches(adversarial, size=adv_batch_size, shuffle=False), again):
-            kept, lost = cross_entropy(model(a.x), a.y), cross_entropy(model(f.x), f.extra)
+            kept, lost = task.loss(model(a.x), a.y), task.loss(model(f.x), f.extra)
             loss = (kept.sum() + sign * lost.sum()) / (a.size + f.size)
             run.step(loss + lam * pull(weights, start, hold) / run.ranks.world, opt)
             if reached():
                 return run.stop(f"the forget accuracy reached {stop_accuracy:.4g}, pass {epoch + 1}, step {run.steps}")
-    known = still_known(run, model, forget, own)
+    known = still_known(run, model, forget)
     run.note(f"the budget of {epochs} passes ended with {known} of {len(forget)} forget images known")
 
 

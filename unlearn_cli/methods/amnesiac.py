@@ -24,9 +24,7 @@ from torch import nn
 from unlearn_cli.data.splits import Splits
 from unlearn_cli.engine.run import Run
 from unlearn_cli.methods import BatchNorm, method, setting
-from unlearn_cli.ops.losses import cross_entropy
 from unlearn_cli.ops.modes import train_mode
-from unlearn_cli.ops.relabel_draws import wrong_labels
 
 
 @method("Amnesiac unlearning by relabelling", paper="Amnesiac, AAAI 2021", scope="class classes instances", reads="forget retain")
@@ -38,10 +36,10 @@ def amnesiac(
     bn: BatchNorm = "train",
 ) -> None:  # fmt: skip
     retain, forget = splits.retain, splits.forget
-    wrong = wrong_labels(forget.y, splits.classes, splits.forgotten, run.noise)
+    wrong = splits.task.wrong(forget.y, run.noise)
     labels = torch.cat([retain.y, wrong]).to(run.device)
     opt = run.optimizer(model, "adam", lr=lr)
     train_mode(model, bn)
     for _ in run.epochs(epochs, "relearning", len(labels)):
         for b in run.batches([retain, forget], labels, size=batch_size):
-            run.step(b.mean(cross_entropy(model(b.x), b.extra)), opt)
+            run.step(b.mean(splits.task.loss(model(b.x), b.extra)), opt)

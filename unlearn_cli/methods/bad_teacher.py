@@ -14,7 +14,6 @@ classification loss and leaves it out) and in those of SCRUB (lr=0.001 weight_de
 with batches of 128 and 512 where here both have one size).
 """
 
-import math
 from typing import Annotated, Literal
 
 import torch
@@ -33,7 +32,7 @@ def bad_teacher(
     epochs: Annotated[int, setting("passes over both sets; cycle: over the retain images", ge=1)] = 1,
     optimizer: Annotated[Literal["adam", "sgd"], setting("the optimiser")] = "adam",
     lr: Annotated[float, setting("its step size", gt=0)] = 1e-4,
-    momentum: Annotated[float, setting("SGD's momentum", ge=0, lt=1)] = 0.0,
+    momentum: Annotated[float, setting("SGD's momentum", when={"optimizer": "sgd"}, ge=0, lt=1)] = 0.0,
     weight_decay: Annotated[float, setting("L2 penalty on the weights", ge=0)] = 0.0,
     batch_size: Annotated[int, setting("images per step; cycle: of either kind", ge=1)] = 256,
     retain_fraction: Annotated[float, setting("share of the retain set that is used, drawn once", gt=0, le=1)] = 0.3,
@@ -44,11 +43,11 @@ def bad_teacher(
     bn: BatchNorm = "train",
 ) -> None:  # fmt: skip
     forget, retain = splits.forget, run.sample(splits.retain, retain_fraction)
-    random = run.logits(run.newborn(model, "bad teacher"), forget, "bad teacher")
+    random = splits.task.teachable(run.logits(run.newborn(model, "bad teacher"), forget, "bad teacher"))
     bad = (random / temperature).softmax(1)
     good = (run.logits(model, retain, "good teacher") / temperature).softmax(1)
     mean = float(entropy(random).mean())
-    run.note(f"the bad teacher's mean entropy is {mean:.3f} nats, a guess has {math.log(splits.classes):.3f}")
+    run.note(f"the bad teacher's mean entropy is {mean:.3f} nats, a guess has {splits.task.guess:.3f}")
 
     def loss(logits: Tensor, target: Tensor) -> Tensor:
         return distillation(logits, target, temperature, exponent, kl_reduction)

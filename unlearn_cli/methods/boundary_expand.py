@@ -19,11 +19,10 @@ from torch import nn
 
 from unlearn_cli.data.splits import Splits
 from unlearn_cli.engine.run import Run
-from unlearn_cli.engine.stopping import until_forgotten
 from unlearn_cli.methods import BatchNorm, method, setting
 from unlearn_cli.ops.losses import cross_entropy
 from unlearn_cli.ops.modes import train_mode
-from unlearn_cli.ops.relabel import suppressed
+from unlearn_cli.techniques.stopping import until_forgotten
 
 
 @method("Boundary Expanding", paper="Boundary Unlearning, CVPR 2023", scope="class classes", reads="forget")
@@ -34,11 +33,10 @@ def boundary_expand(
     momentum: Annotated[float, setting("SGD's momentum", ge=0, lt=1)] = 0.9,
     weight_decay: Annotated[float, setting("L2 penalty on the weights", ge=0)] = 0.0,
     batch_size: Annotated[int, setting("images per step", ge=1)] = 64,
-    stop_accuracy: Annotated[float | None, setting("forget accuracy that ends it; default: none does", ge=0, le=1)] = None,
+    stop_accuracy: Annotated[float | None, setting("forget accuracy that ends it", none="the budget does", ge=0, le=1)] = None,
     bn: BatchNorm = "eval",
 ) -> None:  # fmt: skip
     forget = splits.forget
-    own = suppressed(forget.y.to(run.device), splits.classes, splits.forgotten)
     backbone, head = run.split(model)
     wide, rows = widened(head, run.noise), set(head.parameters())
     body = [p for p in model.parameters() if p not in rows]
@@ -46,7 +44,7 @@ def boundary_expand(
 
     train_mode(model, bn)
     shadow = torch.full((len(forget),), head.out_features, device=run.device)
-    for _ in until_forgotten(run, model, forget, epochs, "into the shadow class", stop_accuracy, own):
+    for _ in until_forgotten(run, model, forget, epochs, "into the shadow class", stop_accuracy):
         for b in run.batches(forget, shadow, size=batch_size):
             run.step(b.mean(cross_entropy(wide(backbone(b.x)), b.extra)), opt)
         prune_(head, wide)  # every epoch, so that whoever looks sees the model as it would end

@@ -21,12 +21,10 @@ from torch import Tensor, nn
 
 from unlearn_cli.data.splits import Splits
 from unlearn_cli.engine.run import Run
-from unlearn_cli.engine.stopping import until_forgotten
 from unlearn_cli.methods import BatchNorm, method, setting
 from unlearn_cli.ops.attacks import fgsm, pgd
-from unlearn_cli.ops.losses import cross_entropy
 from unlearn_cli.ops.modes import train_mode
-from unlearn_cli.ops.relabel import recognised, suppressed
+from unlearn_cli.techniques.stopping import until_forgotten
 
 
 @method("Boundary Shrink", paper="Boundary Unlearning, CVPR 2023", scope="class classes instances", reads="forget")
@@ -34,8 +32,8 @@ def boundary_shrink(
     run: Run, model: nn.Module, splits: Splits, *,
     attack: Annotated[Literal["fgsm", "pgd"], setting("one step of beta, or several within it")] = "fgsm",
     beta: Annotated[float, setting("how far the attack goes, L-infinity, in [0, 1] pixels", gt=0, le=1)] = 0.25,
-    attack_step: Annotated[float, setting("size of one step of attack=pgd, in [0, 1] pixels", gt=0, le=1)] = 8 / 255,
-    attack_steps: Annotated[int, setting("steps of attack=pgd", ge=1)] = 5,
+    attack_step: Annotated[float, setting("size of one step, in [0, 1] pixels", when={"attack": "pgd"}, gt=0, le=1)] = 8 / 255,
+    attack_steps: Annotated[int, setting("steps of the attack", when={"attack": "pgd"}, ge=1)] = 5,
     on_fail: Annotated[Literal["keep", "runner_up"], setting("where the attack fails: the own label, or the next class")] = "keep",
     weight_assign: Annotated[bool, setting("weigh images by how near the attack left them to another class")] = False,
     epochs: Annotated[int, setting("passes over the forget set, at most", ge=1)] = 10,
@@ -43,30 +41,32 @@ def boundary_shrink(
     momentum: Annotated[float, setting("SGD's momentum", ge=0, lt=1)] = 0.9,
     weight_decay: Annotated[float, setting("L2 penalty on the weights", ge=0)] = 0.0,
     batch_size: Annotated[int, setting("images per step", ge=1)] = 64,
-    stop_accuracy: Annotated[float | None, setting("forget accuracy that ends it; default: none does", ge=0, le=1)] = None,
+    stop_accuracy: Annotated[float | None, setting("forget accuracy that ends it", none="the budget does", ge=0, le=1)] = None,
     bn: BatchNorm = "eval",
 ) -> None:  # fmt: skip
-    forget = splits.forget
-    own = suppressed(forget.y.to(run.device), splits.classes, splits.forgotten)
+    forget, task = splits.forget, splits.task
+    y = forget.y.to(run.device)
 
     def move(function, x: Tensor, y: Tensor) -> Tensor:
-        return fgsm(function, x, y, beta) if attack == "fgsm" else pgd(function, x, y, attack_step, beta, attack_steps)
+        if attack == "fgsm":
+            return fgsm(function, x, y, beta, task.loss)
+        return pgd(function, x, y, attack_step, beta, attack_steps, task.loss)
 
-    attacked = run.attacked(model, forget, move)
-    near = nearest(attacked, own, on_fail)
+    attacked = task.teachable(run.attacked(model, forget, move))
+    near = task.answer(candidates(attacked, task.vanishing(y), on_fail))
     weight = caution(attacked, near) if weight_assign else torch.ones_like(attacked[:, 0])
-    run.note(f"the attack moved {(~recognised(attacked, own)).double().mean():.0%} of the images to another class")
+    run.note(f"the attack moved {(~task.known(attacked, y)).double().mean():.0%} of the images to another class")
 
     opt = run.optimizer(model, "sgd", lr=lr, momentum=momentum, weight_decay=weight_decay)
     train_mode(model, bn)
-    for _ in until_forgotten(run, model, forget, epochs, "nearest classes", stop_accuracy, own):
+    for _ in until_forgotten(run, model, forget, epochs, "nearest classes", stop_accuracy):
         for b in run.batches(forget, near, size=batch_size):
-            run.step(b.mean(weight[b.index] * cross_entropy(model(b.x), b.extra)), opt)
+            run.step(b.mean(weight[b.index] * task.loss(model(b.x), b.extra)), opt)
 
 
-def nearest(attacked: Tensor, own: Tensor, on_fail: str) -> Tensor:
-    """(n,) class of each image after the attack, from logits (n, C); runner_up: never one of its `own`, (n, C) bool."""
-    return (attacked.masked_fill(own, -torch.inf) if on_fail == "runner_up" else attacked).argmax(1)
+def candidates(attacked: Tensor, own: Tensor, on_fail: str) -> Tensor:
+    """(n, C) logits after the attack; runner_up: without the classes that are to vanish, `own` (n, C) bool."""
+    return attacked.masked_fill(own, -torch.inf) if on_fail == "runner_up" else attacked
 
 
 def caution(attacked: Tensor, near: Tensor) -> Tensor:

@@ -20,16 +20,16 @@ from unlearn_cli.data.splits import Splits
 from unlearn_cli.engine.run import Run
 from unlearn_cli.methods import BatchNorm, method, setting
 from unlearn_cli.ops.freezing import blocks as blocks_of
-from unlearn_cli.ops.freezing import freeze_but, last_layers, read_once, train_only
-from unlearn_cli.ops.losses import cross_entropy
+from unlearn_cli.ops.freezing import freeze_but, last_layers, train_only
 from unlearn_cli.ops.schedules import rate
+from unlearn_cli.techniques.freezing import read_once
 
 
 @method("Fine-tuning of the last k layers", paper="baseline, 2022", scope="class classes instances", reads="retain")
 def cf_k(
     run: Run, model: nn.Module, splits: Splits, *,
-    layers: Annotated[int, setting("how many layers are trained, counted from the output", ge=1)] = 3,
-    blocks: Annotated[str | None, setting("modules to train in their place, as layer4,fc")] = None,
+    layers: Annotated[int, setting("how many layers are trained, counted from the output", when={"blocks": None}, ge=1)] = 3,
+    blocks: Annotated[str | None, setting("modules to train, as layer4,fc", none="the last layers")] = None,
     epochs: Annotated[int, setting("passes over the retain set", ge=1)] = 10,
     lr: Annotated[float, setting("SGD's step size", gt=0)] = 0.01,
     momentum: Annotated[float, setting("SGD's momentum", ge=0, lt=1)] = 0.9,
@@ -48,4 +48,4 @@ def cf_k(
         train_only(model, chosen, bn)
         for number, b in enumerate(run.batches(images, size=batch_size)):
             now = rate(schedule, lr, epoch + number / per_epoch, epochs)
-            run.step(b.mean(cross_entropy(network(b.x), b.y)), opt, lr=now, clip=clip)
+            run.step(b.mean(splits.task.loss(network(b.x), b.y)), opt, lr=now, clip=clip)

@@ -22,17 +22,17 @@ from unlearn_cli.data.splits import Splits
 from unlearn_cli.engine.run import Run
 from unlearn_cli.methods import BatchNorm, method, setting
 from unlearn_cli.ops.freezing import blocks as blocks_of
-from unlearn_cli.ops.freezing import freeze_but, last_layers, read_once, renew, train_only
-from unlearn_cli.ops.losses import cross_entropy
+from unlearn_cli.ops.freezing import freeze_but, last_layers, renew, train_only
 from unlearn_cli.ops.schedules import rate
+from unlearn_cli.techniques.freezing import read_once
 
 
 @method("Retraining of the last k layers", paper="baseline, 2022", scope="class classes instances", reads="retain")
 def eu_k(
     run: Run, model: nn.Module, splits: Splits, *,
-    layers: Annotated[int, setting("how many layers begin anew, counted from the output", ge=1)] = 3,
-    blocks: Annotated[str | None, setting("modules to renew in their place, as layer4; the head is always renewed")] = None,
-    epochs: Annotated[int | None, setting("passes over the retain set; default the original's", ge=1)] = None,
+    layers: Annotated[int, setting("how many layers begin anew, counted from the output", when={"blocks": None}, ge=1)] = 3,
+    blocks: Annotated[str | None, setting("modules to renew with the head, as layer4", none="the last layers")] = None,
+    epochs: Annotated[int | None, setting("passes over the retain set", computed="the original's", ge=1)] = None,
     lr: Annotated[float, setting("SGD's step size", gt=0)] = 0.01,
     momentum: Annotated[float, setting("SGD's momentum", ge=0, lt=1)] = 0.9,
     weight_decay: Annotated[float, setting("L2 penalty on the weights that are trained", ge=0)] = 5e-5,
@@ -48,9 +48,9 @@ def eu_k(
     renew(chosen, run.noise, reset_bn)
     network, images = read_once(run, model, splits.retain)
     opt = run.optimizer(model, "sgd", lr=lr, momentum=momentum, weight_decay=weight_decay)
-    epochs, per_epoch = epochs or run.recipe.epochs, -(-len(images) // batch_size)
+    epochs, per_epoch = run.settle("epochs", epochs or run.recipe.epochs), -(-len(images) // batch_size)
     for epoch in run.epochs(epochs, "new last layers", images):
         train_only(model, chosen, bn)
         for number, b in enumerate(run.batches(images, size=batch_size)):
             now = rate(schedule, lr, epoch + number / per_epoch, epochs)
-            run.step(b.mean(cross_entropy(network(b.x), b.y)), opt, lr=now, clip=clip)
+            run.step(b.mean(splits.task.loss(network(b.x), b.y)), opt, lr=now, clip=clip)

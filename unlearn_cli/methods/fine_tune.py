@@ -15,7 +15,6 @@ from torch import nn
 from unlearn_cli.data.splits import Splits
 from unlearn_cli.engine.run import Run
 from unlearn_cli.methods import BatchNorm, method, setting
-from unlearn_cli.ops.losses import cross_entropy
 from unlearn_cli.ops.modes import train_mode
 
 
@@ -35,4 +34,4 @@ def fine_tune(
     train_mode(model, bn)
     for _ in run.epochs(epochs, "fine-tuning", splits.retain):
         for b in run.batches(splits.retain, size=batch_size):
-            run.step(b.mean(cross_entropy(model(b.x), b.y)), opt)
+            run.step(b.mean(splits.task.loss(model(b.x), b.y)), opt)

@@ -20,11 +20,12 @@ from torch import Tensor, nn
 
 from unlearn_cli.data.splits import Splits
 from unlearn_cli.engine.run import Run
-from unlearn_cli.methods import method, setting
-from unlearn_cli.ops.fisher import diagonal
+from unlearn_cli.methods import RECALIBRATE, method, setting
+from unlearn_cli.techniques.fisher import diagonal
 
 
-@method("Fisher noise", paper="Fisher forgetting, CVPR 2020", scope="class classes instances", reads="retain")
+@method("Fisher noise", paper="Fisher forgetting, CVPR 2020", scope="class classes instances", reads="retain",
+        quick={"share": 0.1})  # fmt: skip
 def fisher(
     run: Run, model: nn.Module, splits: Splits, *,
     alpha: Annotated[float, setting("strength of the noise, as a factor on its variance", ge=0)] = 1e-6,
@@ -34,15 +35,17 @@ def fisher(
     head_clamp: Annotated[float, setting("largest inverse of it in the head", gt=0)] = 100.0,
     boost: Annotated[float, setting("factor on the variance in the head and in one-dimensional tensors", ge=0)] = 10.0,
     average: Annotated[bool, setting("one variance for all input channels of an output")] = True,
-    class_variance: Annotated[float, setting("variance of a forgotten class's row of the head, before boost", ge=0)] = 1e-4,
+    class_variance: Annotated[float, setting("of a forgotten class's row of the head, before boost", only="classes", ge=0)] = 1e-4,
     labels: Annotated[Literal["all", "sampled"], setting("per image: all classes, or one drawn")] = "all",
     share: Annotated[float, setting("share of the retain set that is used", gt=0, le=1)] = 1.0,
     batch_size: Annotated[int, setting("images per forward pass", ge=1)] = 32,
-    bn: Annotated[Literal["eval", "recalibrate"], setting("BatchNorm: keep its statistics, or estimate them anew")] = "eval",
+    bn: Annotated[
+        Literal["eval", "recalibrate"], setting("BatchNorm: keep its statistics, or estimate them anew", **RECALIBRATE)
+    ] = "eval",
 ) -> None:  # fmt: skip
     information = diagonal(run, model, run.sample(splits.retain, share), labels, batch_size)
     head = set(run.split(model)[1].parameters())
-    gone = torch.tensor(splits.forgotten, dtype=torch.int64, device=run.device)
+    gone = splits.task.gone(run.device)
     with torch.no_grad():
         for name, p in model.named_parameters():
             v = variance(information[name], p in head, alpha, power, epsilon, clamp, head_clamp, average)
@@ -51,6 +54,8 @@ def fisher(
             if p in head or p.dim() == 1:
                 v = boost * v
             p += v.sqrt() * torch.randn(p.shape, generator=run.noise).to(p)
+    if alpha == 0 and not gone.any():
+        run.stop("nothing was changed: alpha=0 is no noise")
 
 
 def variance(information: Tensor, head: bool, alpha: float, power: float = 1.0, epsilon: float = 1e-8, clamp: float = 1000.0,

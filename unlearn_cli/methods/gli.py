@@ -30,12 +30,12 @@ from torch.nn.functional import cosine_similarity
 from unlearn_cli.data.splits import Splits
 from unlearn_cli.engine.batches import seeded
 from unlearn_cli.engine.run import Run
-from unlearn_cli.engine.selection import scorer
 from unlearn_cli.methods import BatchNorm, method, setting
 from unlearn_cli.ops.losses import cross_entropy
 from unlearn_cli.ops.modes import train_mode
 from unlearn_cli.ops.noise import at_rest
-from unlearn_cli.ops.pairing import pairs
+from unlearn_cli.techniques.pairing import pairs
+from unlearn_cli.techniques.selection import scorer
 
 DISTANCES = {
     "mse": lambda a, b: (a - b).square().mean(1),
@@ -47,7 +47,7 @@ DISTANCES = {
 
 
 @method("Guided Loss-Increasing", paper="GLI, CVPR workshops 2024", scope="class classes instances", reads="forget retain",
-        also_reads={"select": "selection"})  # fmt: skip
+        quick={"epochs": 1, "select": False})  # fmt: skip
 def gli(
     run: Run, model: nn.Module, splits: Splits, *,
     steps: Annotated[int, setting("pushes per batch", ge=1)] = 2,
@@ -59,13 +59,14 @@ def gli(
     epochs: Annotated[int, setting("passes over the retain set, at most", ge=1)] = 1,
     batch_size: Annotated[int, setting("images per step", ge=1)] = 64,
     pairing: Annotated[Literal["crop", "official"], setting("crop batches to equal sizes, or skip unequal ones")] = "crop",
-    select: Annotated[bool, setting("keep the model that scores best on the selection set, else the last")] = True,
-    patience: Annotated[int, setting("checks without a better score that end the run", ge=1)] = 3,
-    check_every: Annotated[int, setting("batches between two checks", ge=1)] = 1,
+    select: Annotated[bool, setting("keep the best model on the selection set, else the last", opens={True: "selection"})] = True,
+    patience: Annotated[int, setting("checks without a better score that end the run", when={"select": True}, ge=1)] = 3,
+    check_every: Annotated[int, setting("batches between two checks", when={"select": True}, ge=1)] = 1,
     bn: BatchNorm = "eval",
 ) -> None:  # fmt: skip
     function, opt = run.pixels.into(model), run.optimizer(model, "sgd", lr=lr)
     score = scorer(run, model, splits, "gli") if select else None
+    loss = splits.task.loss
     done, best, kept, at = 0, -math.inf, None, 0
 
     for epoch in run.epochs(epochs, "guided training", 2 * len(splits.retain)):
@@ -73,9 +74,9 @@ def gli(
         for part, f, r in pairs(run, splits.forget, splits.retain, batch_size, pairing, draw):
             with at_rest(model):
                 w = w_start + (w_end - w_start) * part
-                x = pushed(function, run.pixels.of(r.x), r.y, model(f.x), w, eta, steps, distance)
+                x = pushed(function, run.pixels.of(r.x), r.y, model(f.x), w, eta, steps, distance, loss)
             train_mode(model, bn)
-            run.step(r.mean(cross_entropy(function(x), r.y)), opt)
+            run.step(r.mean(loss(function(x), r.y)), opt)
             done += 1
             if score and done % check_every == 0:
                 if (now := score()) > best:
@@ -90,7 +91,7 @@ def gli(
 
 def pushed(
     function: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, goal: Tensor, w: float, eta: float, steps: int,
-    distance: str = "mse",
+    distance: str = "mse", loss: Callable[[Tensor, Tensor], Tensor] = cross_entropy,
 ) -> Tensor:  # fmt: skip
     """Images pushed by sign ascent on d(f(x̃), goal) - w·CE(f(x̃), y); at most steps·eta from where they were, within [0, 1].
 
@@ -104,7 +105,7 @@ def pushed(
     for _ in range(steps):
         delta.requires_grad_()
         logits = function((x + delta).clamp(0, 1))
-        rise = DISTANCES[distance](logits, goal) - w * cross_entropy(logits, y)
+        rise = DISTANCES[distance](logits, goal) - w * loss(logits, y)
         (ascent,) = torch.autograd.grad(rise.sum(), delta)
         delta = delta.detach() + eta * ascent.sign()
     return (x + delta).clamp(0, 1)

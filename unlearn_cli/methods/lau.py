@@ -17,14 +17,16 @@ import torch
 from torch import Tensor, nn
 
 from unlearn_cli.data.splits import Splits
+from unlearn_cli.engine.batches import Features
 from unlearn_cli.engine.run import Run
 from unlearn_cli.methods import method, setting
 from unlearn_cli.ops.attacks import partial_pgd, pgd
-from unlearn_cli.ops.heads import boundary_distance, known
-from unlearn_cli.ops.losses import cross_entropy, kl
+from unlearn_cli.ops.heads import boundary_distance
+from unlearn_cli.ops.losses import kl
+from unlearn_cli.tasks.classes import Classes
 
 
-@method("Layer Attack Unlearning", paper="LAU, AAAI 2024", scope="class classes", reads="forget")
+@method("Layer Attack Unlearning", paper="LAU, AAAI 2024", scope="class classes", reads="forget", quick={"epochs": 3})
 def lau(
     run: Run, model: nn.Module, splits: Splits, *,
     alpha: Annotated[float, setting("weight of distillation against the hard label", ge=0, le=1)] = 0.6,
@@ -39,37 +41,38 @@ def lau(
     batch_size: Annotated[int, setting("images per step", ge=1)] = 128,
     stop_check: Annotated[Literal["step", "epoch"], setting("when to look whether all is forgotten")] = "step",
     attack: Annotated[Literal["features", "images"], setting("attack the head alone, or the whole model")] = "features",
-    step: Annotated[float, setting("size of one attack step", gt=0)] = 1.25,
-    radius: Annotated[float, setting("how far the attack may go, L-infinity", gt=0)] = 2.5,
+    step: Annotated[float, setting("size of one attack step", when={"attack": "features"}, gt=0)] = 1.25,
+    radius: Annotated[float, setting("how far the attack may go, L-infinity", when={"attack": "features"}, gt=0)] = 2.5,
     attack_steps: Annotated[int, setting("attack steps per epoch", ge=1)] = 10,
     attack_fallback: Annotated[Literal["none", "runner_up"], setting("where the attack fails")] = "none",
-    feature_min: Annotated[float | None, setting("smallest value of an attacked feature")] = None,
-    pixel_step: Annotated[float, setting("step of attack=images, in [0, 1] pixels", gt=0, le=1)] = 2 / 255,
-    pixel_radius: Annotated[float, setting("radius of attack=images, in [0, 1] pixels", gt=0, le=1)] = 8 / 255,
+    feature_min: Annotated[float | None, setting("lowest value of a feature", when={"attack": "features"}, none="no bound")] = None,
+    pixel_step: Annotated[float, setting("of one attack step, in [0, 1] pixels", when={"attack": "images"}, gt=0, le=1)] = 2 / 255,
+    pixel_radius: Annotated[float, setting("of the attack, in [0, 1] pixels", when={"attack": "images"}, gt=0, le=1)] = 8 / 255,
     share: Annotated[float, setting("share of the forget set that is used", gt=0, le=1)] = 1.0,
     cache: Annotated[bool, setting("keep the features, or read the backbone anew at every look")] = True,
 ) -> None:  # fmt: skip
     backbone, head = run.split(model)
+    task = splits.task
     forget = run.sample(splits.forget, share)
     kept = run.features(backbone, forget) if cache else None   # one pass for the whole run: the backbone is frozen
 
     def look():
         return kept or run.features(backbone, forget)
 
-    def forgotten() -> bool:
-        return not known(head, look(), splits.forgotten).any()
+    @torch.no_grad()
+    def known(features: Features) -> Tensor:
+        return task.known(head(features.x), features.y)
 
     features = look()
-    if not known(head, features, splits.forgotten).any():
+    if not known(features).any():
         return run.stop("nothing to forget: no image is given its class")
     if units == "relative":
         lr = lr / (1 + features.x.square().sum(1).mean().item())
-        unit = boundary_distance(head, features.x, features.y)[known(head, features, splits.forgotten)].median().item()
+        unit = boundary_distance(head, features.x, features.y)[known(features)].median().item()
         step, radius = step * unit, radius * unit
     model.eval()
     opt = run.optimizer(head, "sgd", lr=lr, momentum=momentum)
-    gone = torch.zeros(splits.classes, dtype=torch.bool, device=run.device)
-    gone[list(splits.forgotten)] = True
+    gone = task.gone(run.device)
 
     for epoch in run.epochs(epochs, "attack and learn", forget):
         teacher = run.teacher(head)
@@ -77,8 +80,9 @@ def lau(
             features = look()
             target = teacher(partial_pgd(teacher, features.x, features.y, step, radius, attack_steps, feature_min))
         else:
-            target = run.attacked(model, forget, lambda f, x, y: pgd(f, x, y, pixel_step, pixel_radius, attack_steps))
-        failed = gone[target.argmax(1)]
+            target = run.attacked(model, forget, lambda f, x, y: pgd(f, x, y, pixel_step, pixel_radius, attack_steps, task.loss))
+        target = task.teachable(target)
+        failed = gone[task.answer(target)]
         if epoch == 0 and (moved := (~failed).float().mean().item()) < 0.5:
             run.note(f"the attack moved only {moved:.0%} of the images: a larger radius may forget faster")
         if attack_fallback == "runner_up":
@@ -86,17 +90,17 @@ def lau(
         for b in run.batches(kept or forget, target, size=batch_size):
             with torch.no_grad():
                 x = b.x if cache else backbone(b.x)
-            loss = losses(head(x), b.extra, gone, alpha, temperature, exponent, double_softmax, reduction)
+            loss = losses(task, head(x), b.extra, alpha, temperature, exponent, double_softmax, reduction)
             run.step(b.mean(loss), opt)
-            if stop_check == "step" and forgotten():
+            if stop_check == "step" and not known(look()).any():
                 return run.stop(f"every image forgotten, epoch {epoch + 1}")
-        if stop_check == "epoch" and forgotten():
+        if stop_check == "epoch" and not known(look()).any():
             return run.stop(f"every image forgotten, epoch {epoch + 1}")
-    run.note(f"the budget of {epochs} epochs ended with {int(known(head, look(), splits.forgotten).sum())} images known")
+    run.note(f"the budget of {epochs} epochs ended with {int(known(look()).sum())} images known")
 
 
 def losses(
-    logits: Tensor, attacked: Tensor, gone: Tensor, alpha: float, temperature: float, exponent: float = 2.0,
+    task: Classes, logits: Tensor, attacked: Tensor, alpha: float, temperature: float, exponent: float = 2.0,
     double_softmax: bool = True, reduction: str = "batchmean",
 ) -> Tensor:  # fmt: skip
     """(n,) loss per image, Eq. 4-7.
@@ -104,10 +108,10 @@ def losses(
     Args:
         logits: (n, C) of the student.
         attacked: (n, C), the teacher's at the attacked features.
-        gone: (C,) bool, the classes to forget.
     """
-    goal = torch.where(gone[logits.argmax(1)][:, None], attacked, logits).detach()   # forgotten: its own prediction
-    hard = cross_entropy(logits, goal.argmax(1))
+    known = task.gone(logits.device)[task.answer(logits)]
+    goal = task.teachable(torch.where(known[:, None], attacked, logits).detach())   # forgotten: its own prediction
+    hard = task.loss(logits, task.answer(goal))
     soft_goal = goal.softmax(1) if double_softmax else goal                         # Eq. 5
     soft = kl((soft_goal / temperature).softmax(1), logits, temperature)            # Eq. 6
     if reduction == "mean":

@@ -2,6 +2,9 @@
 
     w_c = 0,  b_c = -10^4        without a bias: w_c = the mean of the other rows, which never exceeds their largest
 
+The other rows are those of the classes that stay. Without a bias, classes that earlier requests forgot get the mean anew, as
+the one they had was made of rows that are now gone.
+
 The trivial control. It reaches perfect scores wherever a metric looks at predictions alone, so every table shows its
 methods beside it: what a method does better than the mask is what it does.
 """
@@ -21,10 +24,13 @@ NEVER = -1e4
 @torch.no_grad()
 def mask(run: Run, model: nn.Module, splits: Splits) -> None:
     _, head = run.split(model)
-    gone = torch.tensor(splits.forgotten, device=run.device)
+    before = [p.clone() for p in head.parameters()]
     if head.bias is not None:
+        gone = splits.task.gone(run.device)
         head.weight[gone] = 0
         head.bias[gone] = NEVER
     else:
-        others = torch.ones(splits.classes, dtype=torch.bool, device=run.device).index_fill(0, gone, False)
-        head.weight[gone] = head.weight[others].mean(0)
+        stays = splits.task.stays(run.device)
+        head.weight[~stays] = head.weight[stays].mean(0)
+    if all(map(torch.equal, before, head.parameters())):
+        run.stop("nothing to forget: the classes are masked already")

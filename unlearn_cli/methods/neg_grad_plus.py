@@ -18,7 +18,6 @@ from torch import nn
 from unlearn_cli.data.splits import Splits
 from unlearn_cli.engine.run import Run
 from unlearn_cli.methods import BatchNorm, method, setting
-from unlearn_cli.ops.losses import cross_entropy
 from unlearn_cli.ops.modes import train_mode
 
 
@@ -32,7 +31,7 @@ def neg_grad_plus(
     weight_decay: Annotated[float, setting("L2 penalty on the weights", ge=0)] = 0.0,
     anchor: Annotated[float, setting("L2 penalty on the distance to the original weights", ge=0)] = 0.0,
     batch_size: Annotated[int, setting("images per step, of each set", ge=1)] = 64,
-    clip: Annotated[float | None, setting("largest norm of the gradient; none for no limit", gt=0)] = None,
+    clip: Annotated[float | None, setting("largest norm of the gradient", none="no limit", gt=0)] = None,
     bn: BatchNorm = "train",
 ) -> None:  # fmt: skip
     opt = run.optimizer(model, "sgd", lr=lr, momentum=momentum, weight_decay=weight_decay)
@@ -40,8 +39,8 @@ def neg_grad_plus(
     for _ in run.epochs(epochs, "descent and ascent", splits.retain):
         train_mode(model, bn)
         for f, r in run.paired(splits.forget, splits.retain, size=batch_size):
-            climb = f.mean(cross_entropy(model(f.x), f.y)) if beta < 1 else 0.0
-            loss = beta * r.mean(cross_entropy(model(r.x), r.y)) - (1 - beta) * climb
+            climb = f.mean(splits.task.loss(model(f.x), f.y)) if beta < 1 else 0.0
+            loss = beta * r.mean(splits.task.loss(model(r.x), r.y)) - (1 - beta) * climb
             if anchor:
                 far = sum((p - p0).square().sum() for p, p0 in zip(opt.params, original, strict=True))
                 loss = loss + beta * anchor / 2 * far / run.ranks.world  # the ranks' losses are summed

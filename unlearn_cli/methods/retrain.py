@@ -12,16 +12,16 @@ from torch import nn
 
 from unlearn_cli.data.splits import Splits
 from unlearn_cli.engine.run import Run
-from unlearn_cli.engine.training import fit, prepare
 from unlearn_cli.methods import method, setting
+from unlearn_cli.techniques.training import fit, prepare
 
 
 @method("Retraining from scratch", paper="reference", scope="class classes instances", reads="retain")
 def retrain(
     run: Run, model: nn.Module, splits: Splits, *,
-    epochs: Annotated[int | None, setting("passes over the retain set; default the original's", ge=1)] = None,
+    epochs: Annotated[int | None, setting("passes over the retain set", computed="the original's", ge=1)] = None,
 ) -> None:  # fmt: skip
-    recipe = replace(run.recipe, epochs=epochs) if epochs else run.recipe
+    recipe = replace(run.recipe, epochs=run.settle("epochs", epochs or run.recipe.epochs))
     model.load_state_dict(run.fresh(run.seed).state_dict())
     prepare(run, model, splits.retain)
     fit(run, model, splits.retain, recipe)

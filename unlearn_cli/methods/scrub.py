@@ -26,17 +26,17 @@ from torch import Tensor, nn
 
 from unlearn_cli.data.splits import Splits
 from unlearn_cli.engine.run import Run
-from unlearn_cli.engine.stopping import unseen_accuracy
 from unlearn_cli.methods import BatchNorm, method, setting
-from unlearn_cli.ops.losses import cross_entropy, kl
+from unlearn_cli.ops.losses import kl
 from unlearn_cli.ops.modes import batchnorms, train_mode
 from unlearn_cli.ops.schedules import stepped
+from unlearn_cli.techniques.stopping import unseen_accuracy
 
 Order = Literal["paper", "min-then-max", "interleave"]
 
 
 @method("Scalable remembering and unlearning unbound", paper="SCRUB, NeurIPS 2023", scope="class classes instances",
-        reads="forget retain", also_reads={"rewind": "selection"})  # fmt: skip
+        reads="forget retain")  # fmt: skip
 def scrub(
     run: Run, model: nn.Module, splits: Splits, *,
     epochs: Annotated[int, setting("passes over the retain set", ge=1)] = 5,
@@ -50,15 +50,17 @@ def scrub(
     lr: Annotated[float, setting("its step size at first", gt=0)] = 5e-4,
     milestones: Annotated[str, setting("epochs after which it decays, as 3,5,9", pattern=r"^(\d+(, ?\d+)*)?$")] = "3,5,9",
     decay: Annotated[float, setting("factor on it at each milestone", gt=0, le=1)] = 0.1,
-    momentum: Annotated[float, setting("SGD's momentum", ge=0, lt=1)] = 0.9,
+    momentum: Annotated[float, setting("SGD's momentum", when={"optimizer": "sgd"}, ge=0, lt=1)] = 0.9,
     weight_decay: Annotated[float, setting("L2 penalty on the weights", ge=0)] = 5e-4,
     batch_size: Annotated[int, setting("retain images per step", ge=1)] = 32,
     forget_batch_size: Annotated[int, setting("forget images per step", ge=1)] = 16,
-    rewind: Annotated[bool, setting("return the epoch whose forget error is that of unseen images")] = False,
+    rewind: Annotated[bool, setting("return the epoch with the forget error of unseen images", opens={True: "selection"})] = False,
     bn: BatchNorm = "train",
 ) -> None:  # fmt: skip
+    task = splits.task
     taught_f, taught_r = (run.logits(model, part, "the teacher") for part in (splits.forget, splits.retain))
-    path = [(errors(taught_f, splits.forget.y), snapshot(model))] if rewind else []
+    wrong = ~task.correct(taught_f, splits.forget.y.to(run.device))
+    path = [(int(wrong.sum()), snapshot(model))] if rewind else []
     given = {"momentum": momentum} if optimizer == "sgd" else {}
     opt = run.optimizer(model, optimizer, lr=lr, weight_decay=weight_decay, **given)
     marks = [int(mark) for mark in milestones.split(",") if mark]
@@ -74,7 +76,7 @@ def scrub(
         for b, away in ordered(schedule, depart, follow):
             logits = model(b.x)
             distance = temperature**2 * kl((b.extra / temperature).softmax(1), logits, temperature)
-            loss = -distance if away else gamma * cross_entropy(logits, b.y) + alpha * distance
+            loss = -distance if away else gamma * task.loss(logits, b.y) + alpha * distance
             run.step(b.mean(loss), opt, lr=now)
         if rewind:
             path.append((len(splits.forget) - run.correct(model, splits.forget), snapshot(model)))
@@ -103,18 +105,16 @@ def rewind_(run: Run, model: nn.Module, splits: Splits, path: list[tuple[int, di
     """
     known = unseen_accuracy(run, model, splits)
     if known is None:
-        return run.note("not rewound: no selection image is of a forgotten image's class")
+        return run.note("not rewound: no selection image is like a forgotten one")
     reference = 1 - known
     gaps = [abs(wrong / len(splits.forget) - reference) for wrong, _ in path]
     chosen = gaps.index(min(gaps))
     model.load_state_dict(path[chosen][1])
     what = f"epoch {chosen} of {len(path) - 1}" if chosen else "the original network"
     run.note(f"rewound to {what}: its forget error is the closest to the {reference:.1%} of unseen images")
+    if not chosen:
+        run.stop("nothing to forget: rewinding found the original network best")
 
 
 def snapshot(model: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.clone() for name, tensor in model.state_dict().items()}
-
-
-def errors(logits: Tensor, y: Tensor) -> int:
-    return int((logits.argmax(1) != y.to(logits.device)).sum())

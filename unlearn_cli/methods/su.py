@@ -21,42 +21,38 @@ from torch import nn
 
 from unlearn_cli.data.splits import Splits
 from unlearn_cli.engine.run import Run
-from unlearn_cli.engine.stopping import goal_of, until_forgotten
 from unlearn_cli.methods import BatchNorm, method, setting
 from unlearn_cli.ops.losses import kl
 from unlearn_cli.ops.modes import train_mode
-from unlearn_cli.ops.relabel import suppressed, without
+from unlearn_cli.ops.relabel import without
+from unlearn_cli.techniques.stopping import goal_of, until_forgotten
 
 
 @method("Self-Unlearning", paper="SULI, 2025", scope="class classes instances", reads="forget", instances_read="selection")
 def su(
     run: Run, model: nn.Module, splits: Splits, *,
-    epochs: Annotated[int | None, setting("passes over the forget set, at most; default 10, for listed images 30", ge=1)] = None,
-    lr: Annotated[float | None, setting("Adam's step size; default 1e-4, for listed images 6e-5", gt=0)] = None,
+    epochs: Annotated[int, setting("passes over the forget set, at most", images=30, ge=1)] = 10,
+    lr: Annotated[float, setting("Adam's step size", images=6e-5, gt=0)] = 1e-4,
     weight_decay: Annotated[float, setting("L2 penalty on the weights", ge=0)] = 0.0,
     batch_size: Annotated[int, setting("images per step", ge=1)] = 256,
-    temperature: Annotated[float | None, setting("softens both sides; default 4, for listed images 1", ge=1)] = None,
+    temperature: Annotated[float, setting("softens both sides", images=1.0, ge=1)] = 4.0,
     epsilon: Annotated[float, setting("probability left to what is to vanish", ge=0, lt=1)] = 0.0,
-    spa_label: Annotated[Literal["true", "argmax"], setting("a listed image loses its own label, or the prediction")] = "true",
+    spa_label: Annotated[Literal["true", "argmax"], setting("what each loses: its label or the answer", only="images")] = "true",
     stop_accuracy: Annotated[
         float | None,
-        setting("forget accuracy that ends it; default 0, for listed images the original's on unseen ones", ge=0, le=1),
+        setting("forget accuracy that ends it", classes=0.0, computed="the original's on unseen ones", ge=0, le=1),
     ] = None,
     bn: BatchNorm = "eval",
 ) -> None:  # fmt: skip
-    forget, listed = splits.forget, not splits.forgotten
-    epochs = epochs or (30 if listed else 10)
-    lr = lr or (6e-5 if listed else 1e-4)
-    temperature = temperature or (1.0 if listed else 4.0)
+    forget = splits.forget
     if stop_accuracy is None:
-        stop_accuracy = goal_of(run, model, splits)
+        stop_accuracy = run.settle("stop_accuracy", goal_of(run, model, splits))
     logits, y = run.logits(model, forget, "the original's answers"), forget.y.to(run.device)
-    own = suppressed(y, splits.classes, splits.forgotten)
-    lost = own if spa_label == "true" else suppressed(logits.argmax(1), splits.classes, splits.forgotten)
+    lost = splits.task.vanishing(y if spa_label == "true" else splits.task.answer(logits))
     target = without(logits, lost, temperature, epsilon)
 
     opt = run.optimizer(model, "adam", lr=lr, weight_decay=weight_decay)
     train_mode(model, bn)
-    for _ in until_forgotten(run, model, forget, epochs, "self-unlearning", stop_accuracy, own):
+    for _ in until_forgotten(run, model, forget, epochs, "self-unlearning", stop_accuracy):
         for b in run.batches(forget, target, size=batch_size):
             run.step(b.mean(kl(b.extra, model(b.x), temperature)), opt)

@@ -27,12 +27,11 @@ from torch import Tensor, nn
 
 from unlearn_cli.data.splits import Splits
 from unlearn_cli.engine.run import Run
-from unlearn_cli.engine.stopping import goal_of, still_known
-from unlearn_cli.errors import UnlearnError
 from unlearn_cli.methods import BatchNorm, method, setting
 from unlearn_cli.ops.losses import entropy, kl
 from unlearn_cli.ops.modes import train_mode
-from unlearn_cli.ops.relabel import suppressed, without
+from unlearn_cli.ops.relabel import without
+from unlearn_cli.techniques.stopping import goal_of, still_known
 
 
 @method("Self-Unlearning with Layered Iteration", paper="SULI, 2025", scope="class classes instances", reads="forget",
@@ -40,35 +39,34 @@ from unlearn_cli.ops.relabel import suppressed, without
 def suli(
     run: Run, model: nn.Module, splits: Splits, *,
     passes: Annotated[int, setting("times round the chunks, at most", ge=1)] = 10,
-    chunk_size: Annotated[int | None, setting("images per chunk; default 500, or half the forget set if less", ge=1)] = None,
-    layers: Annotated[int | None, setting("number of chunks, of two images at least, instead of chunk_size", ge=1)] = None,
+    chunk_size: Annotated[
+        int | None, setting("images per chunk", when={"layers": None}, computed="500, or half the forget set if less", ge=1)
+    ] = None,
+    layers: Annotated[int | None, setting("number of chunks, of two images at least", none="by chunk_size", ge=1)] = None,
     steps_per_chunk: Annotated[int, setting("steps towards a chunk's target before the next chunk", ge=1)] = 1,
-    lr: Annotated[float | None, setting("Adam's step size; default 1e-4, for listed images 8e-5", gt=0)] = None,
+    lr: Annotated[float, setting("Adam's step size", images=8e-5, gt=0)] = 1e-4,
     weight_decay: Annotated[float, setting("L2 penalty on the weights", ge=0)] = 0.0,
     temperature: Annotated[float, setting("softens both sides", ge=1)] = 1.0,
     epsilon: Annotated[float, setting("probability left to what is to vanish", ge=0, lt=1)] = 0.0,
-    spa_label: Annotated[Literal["true", "argmax"], setting("a listed image loses its own label, or the prediction")] = "true",
+    spa_label: Annotated[Literal["true", "argmax"], setting("what each loses: its label or the answer", only="images")] = "true",
     forwards: Annotated[int, setting("2 makes the target in a forward pass of its own", ge=1, le=2)] = 1,
-    rollback: Annotated[bool | None, setting("undo chunks that raised the forget accuracy; default for classes only")] = None,
+    rollback: Annotated[bool, setting("undo chunks that raised the forget accuracy", images=False)] = True,
     check_every: Annotated[int, setting("chunks between two looks at the forget accuracy; each pass ends with one", ge=1)] = 1,
     stop_accuracy: Annotated[
         float | None,
-        setting("forget accuracy that ends it; default 0, for listed images the original's on unseen ones", ge=0, le=1),
+        setting("forget accuracy that ends it", classes=0.0, computed="the original's on unseen ones", ge=0, le=1),
     ] = None,
     bn: BatchNorm = "eval",
 ) -> None:  # fmt: skip
-    if chunk_size and layers:
-        raise UnlearnError("chunk_size and layers both say how large a chunk is.", "give one of them.")
-    forget, listed = splits.forget, not splits.forgotten
-    lr = lr or (8e-5 if listed else 1e-4)
-    rollback = not listed if rollback is None else rollback
+    forget = splits.forget
     if stop_accuracy is None:
-        stop_accuracy = goal_of(run, model, splits)
-    own = suppressed(forget.y.to(run.device), splits.classes, splits.forgotten)
+        stop_accuracy = run.settle("stop_accuracy", goal_of(run, model, splits))
+    if layers is None and chunk_size is None:
+        chunk_size = run.settle("chunk_size", usual_size(len(forget)))
 
     def target_of(logits: Tensor, y: Tensor) -> Tensor:
-        label = y if spa_label == "true" else logits.argmax(1)
-        return without(logits, suppressed(label, splits.classes, splits.forgotten), temperature, epsilon)
+        label = y if spa_label == "true" else splits.task.answer(logits)
+        return without(logits, splits.task.vanishing(label), temperature, epsilon)
 
     chunks = layered(run.logits(model, forget, "entropies"), chunk_size, layers)
     known = saved = None
@@ -88,7 +86,7 @@ def suli(
                     run.step(b.mean(kl(target, logits, temperature)), opt)
             if i % check_every and i < len(chunks):
                 continue
-            now = still_known(run, model, forget, own)
+            now = still_known(run, model, forget)
             if saved is not None and now > known:
                 model.load_state_dict(saved)
                 continue
@@ -97,6 +95,11 @@ def suli(
                 return run.stop(f"the forget accuracy reached {stop_accuracy:.4g}, pass {number + 1}, chunk {i} of {len(chunks)}")
             saved = copy.deepcopy(model.state_dict()) if rollback else None
     run.note(f"the budget of {passes} passes ended with {known} of {len(forget)} forget images known")
+
+
+def usual_size(n: int) -> int:
+    """Of a chunk of n images: 500, or half of them if that is less."""
+    return max(2, min(500, -(-n // 2)))
 
 
 def layered(logits: Tensor, size: int | None = None, layers: int | None = None) -> list[Tensor]:
@@ -108,7 +111,7 @@ def layered(logits: Tensor, size: int | None = None, layers: int | None = None) 
     n = len(order)
     if layers is not None:
         return list(order.tensor_split(max(1, min(layers, n // 2))))
-    chunks = list(order.split(size or max(2, min(500, -(-n // 2)))))
+    chunks = list(order.split(size or usual_size(n)))
     if len(chunks[-1]) == 1 < len(chunks[0]):
         chunks[-2:] = [torch.cat(chunks[-2:])]
     return chunks

@@ -19,7 +19,6 @@ Where one kind of image is missing from A_c, b cannot be learned: an image is th
 than five listed images are scaled by A_c's quartiles. b learns in batches of 32, as A_c is a fifth of the test images.
 """
 
-import math
 from types import SimpleNamespace
 from typing import Annotated, Literal
 
@@ -29,30 +28,34 @@ from torch import Tensor, nn
 from unlearn_cli.data.splits import Split, Splits
 from unlearn_cli.engine.batches import Features, seeded
 from unlearn_cli.engine.run import Run
-from unlearn_cli.engine.training import prepare, train
 from unlearn_cli.methods import BatchNorm, method, setting
-from unlearn_cli.ops.classifier import classifier
-from unlearn_cli.ops.difficulty import attack_loss_of, distances_of, easiest, held_out, loss_of, references, unit_scaled
-from unlearn_cli.ops.losses import cross_entropy
+from unlearn_cli.ops.difficulty import easiest, unit_scaled
 from unlearn_cli.ops.modes import train_mode
-from unlearn_cli.ops.noise import noisy
-from unlearn_cli.ops.relabel_draws import wrong_labels
+from unlearn_cli.techniques.classifier import classifier
+from unlearn_cli.techniques.difficulty import attack_loss_of, distances_of, held_out, loss_of, references
+from unlearn_cli.techniques.noise import noisy
+from unlearn_cli.techniques.training import prepare, train
 
 FEW = 5
 """Fewer images than this have no spread of their own to speak of."""
 RETAIN, EASY, HARD = range(3)
+HAVE_DF = {"features": ("all", "df_cf", "df_af", "df")}
+HAVE_AF = {"features": ("all", "df_af", "af_cf", "af")}
 
 
-@method("Twin Machine Unlearning", paper="TMU, 2025", scope="instances", reads="forget retain selection")
+@method("Twin Machine Unlearning", paper="TMU, 2025", scope="instances", reads="forget retain selection",
+        quick={"epochs": 1, "twin_epochs": 1, "twin_fraction": 0.1, "curriculum_epochs": 1, "classifier_epochs": 5})  # fmt: skip
 def tmu(
     run: Run, model: nn.Module, splits: Splits, *,
     features: Annotated[Literal["all", "df_cf", "df_af", "af_cf", "df", "af", "cf"], setting("what tells easy images")] = "all",
-    df: Annotated[Literal["mean", "concat"], setting("the nearest distances as their mean, or one by one")] = "mean",
-    df_references: Annotated[Literal["own", "twin"], setting("DF's retain images as θ₀ sees them, or M_t, for D_f")] = "own",
-    nearest: Annotated[int, setting("how many of the nearest retain images DF looks at", ge=1)] = 5,
-    reference_limit: Annotated[int, setting("retain images per class that DF looks among, at most", ge=1)] = 5000,
-    attack_radius: Annotated[float, setting("of AF's attack, L-infinity, in [0, 1] pixels", gt=0, le=1)] = 4 / 255,
-    attack_steps: Annotated[int, setting("of AF's attack, a third of the radius each", ge=1)] = 5,
+    df: Annotated[Literal["mean", "concat"], setting("the nearest distances as their mean, or one by one", when=HAVE_DF)] = "mean",
+    df_references: Annotated[
+        Literal["own", "twin"], setting("DF's retain images as θ₀ sees them, or M_t, for D_f", when=HAVE_DF)
+    ] = "own",
+    nearest: Annotated[int, setting("how many of the nearest retain images DF looks at", when=HAVE_DF, ge=1)] = 5,
+    reference_limit: Annotated[int, setting("retain images per class that DF looks among, at most", when=HAVE_DF, ge=1)] = 5000,
+    attack_radius: Annotated[float, setting("of AF's attack, L-infinity, in [0, 1] pixels", when=HAVE_AF, gt=0, le=1)] = 4 / 255,
+    attack_steps: Annotated[int, setting("of AF's attack, a third of the radius each", when=HAVE_AF, ge=1)] = 5,
     scaling: Annotated[Literal["separate", "held_out"], setting("forget features by their own quartiles, or A_c's")] = "separate",
     twin_epochs: Annotated[int, setting("passes of the twin over all training images and A_c", ge=1)] = 10,
     twin_lr: Annotated[float, setting("Adam's step size for the twin", gt=0)] = 1e-4,
@@ -81,25 +84,26 @@ def tmu(
 ) -> None:  # fmt: skip
     settings = {name: value for name, value in locals().items() if name not in ("run", "model", "splits")}
     twin = twin_of(run, model, splits, twin_epochs, twin_lr, twin_fraction, batch_size) if start == "twin" else None
-    easy = predict_easy(run, model, splits, twin, **settings)
+    easy = predict_easy(run, model, splits, twin, **settings) & ~splits.task.lost(splits.forget.y)
     if twin is not None:
         model.load_state_dict(twin.state_dict())
 
-    forget, retain = splits.forget, run.sample(splits.retain, retain_fraction)
+    forget, retain, task = splits.forget, run.sample(splits.retain, retain_fraction), splits.task
     run.note(f"predicted: {int(easy.sum())} easy images, kept by noisy copies, and {int((~easy).sum())} hard ones, unlearned")
-    wrong = wrong_labels(forget.y, splits.classes, splits.forgotten, run.noise)
-    goal = torch.cat([retain.y, torch.where(easy, forget.y, wrong) if hard == "relabel" else forget.y])
-    kind = torch.cat([torch.full_like(retain.y, RETAIN), torch.where(easy, EASY, HARD)])
-    lesson = torch.stack([goal, kind], 1).to(run.device)
+    wrong, own = task.wrong(forget.y, run.noise), forget.y.clone()
+    if hard == "relabel":
+        own[~easy] = wrong[~easy]
+    goal = torch.cat([retain.y, own]).to(run.device)
+    kinds = torch.cat([torch.full((len(retain),), RETAIN), torch.where(easy, EASY, HARD)]).to(run.device)
 
     opt = run.optimizer(model, "sgd", lr=lr, momentum=momentum, weight_decay=weight_decay)
     train_mode(model, bn)
-    for _ in run.epochs(epochs, "unlearning", len(lesson)):
-        for b in run.batches([retain, forget], lesson, size=batch_size):
-            goal, kind = b.extra.unbind(1)
-            loss = cross_entropy(model(noisy(run, b, kind == EASY, noise_std)), goal)
+    for _ in run.epochs(epochs, "unlearning", len(goal)):
+        for b in run.batches([retain, forget], goal, size=batch_size):
+            kind = kinds[b.index]
+            loss = task.loss(model(noisy(run, b, kind == EASY, noise_std)), b.extra)
             if hard == "ascent":
-                loss = torch.where(kind == HARD, -loss.clamp(max=math.log(splits.classes)), loss)
+                loss = torch.where(kind == HARD, -loss.clamp(max=task.guess), loss)
             run.step(b.mean(loss), opt)
 
 
@@ -112,10 +116,11 @@ def predict_easy(run: Run, model: nn.Module, splits: Splits, twin: nn.Module | N
         twin: M_t, if there is one already.
         settings: the method's own, at their defaults where not given.
     """
-    s = SimpleNamespace(**tmu.method.parse(settings))
+    s = SimpleNamespace(**({name: setting.default for name, setting in tmu.method.settings.items()} | settings))
     forget, others = splits.forget, held_out(splits)
-    known = run.logits(model, others, "twin problem").argmax(1) == others.y.to(run.device)  # θ₀ never saw them
-    if not torch.isin(others.y, forget.y).all():
+    task, y = splits.task, others.y.to(run.device)
+    known = task.correct(run.logits(model, others, "twin problem"), y)  # θ₀ never saw them
+    if not torch.isin(task.group(others.y), task.group(forget.y)).all():
         run.note(f"no held-out image has a class of the forget set: all {len(others)} of the selection set stand in")
     needed = "df_af_cf" if s.features == "all" else s.features
     solvable = bool(known.any() and not known.all())
@@ -168,7 +173,7 @@ def twin_of(run: Run, model: nn.Module, splits: Splits, epochs: int, lr: float, 
     for mine, theirs in zip(twin.parameters(), model.parameters(), strict=True):
         mine.requires_grad_(theirs.requires_grad)
     parts = [splits.forget, run.sample(splits.retain, fraction), held_out(splits)]
-    train(run, twin, run.optimizer(twin, "adam", lr=lr), parts, "twin", epochs, size, "train")
+    train(run, twin, run.optimizer(twin, "adam", lr=lr), parts, splits.task.loss, "twin", epochs, size, "train")
     return twin.eval()
 
 
@@ -180,5 +185,5 @@ def curriculum_of(run: Run, model: nn.Module, splits: Splits, epochs: int, lr: f
     for name, p in net.named_parameters():
         p.requires_grad_(name not in run.recipe.frozen)
     parts = [some, splits.forget, *([held_out(splits)] if with_held_out else [])]
-    train(run, net, run.optimizer(net, "adam", lr=lr), parts, "curriculum", epochs, size, "train")
+    train(run, net, run.optimizer(net, "adam", lr=lr), parts, splits.task.loss, "curriculum", epochs, size, "train")
     return net.eval()

@@ -18,7 +18,7 @@ Listed images are forgotten by the form of the GLI benchmark, which reads them, 
 
 Departures: an epoch draws as many retain images as there are listed ones, so that no pair of batches differs in size
 and none is skipped; the noise lives in pixels, with the normalisation behind it; and f_θ(x_f) leaves BatchNorm's
-statistics alone. Of the class form's settings noise_bn, repair_epochs and bn apply.
+statistics alone.
 """
 
 from typing import Annotated, Literal
@@ -30,59 +30,60 @@ from unlearn_cli.data.splits import Splits
 from unlearn_cli.engine.batches import Features, seeded
 from unlearn_cli.engine.optim import Optimizer
 from unlearn_cli.engine.run import Run
-from unlearn_cli.engine.training import train
 from unlearn_cli.methods import BatchNorm, method, setting
-from unlearn_cli.ops.losses import cross_entropy
 from unlearn_cli.ops.modes import train_mode
 from unlearn_cli.ops.noise import at_rest, descend, error_maximising
 from unlearn_cli.ops.sampling import some_of_each
+from unlearn_cli.tasks.classes import Classes
+from unlearn_cli.techniques.training import train
 
 
 @method("Error-maximising noise, impair and repair", paper="UNSIR, TNNLS 2023", scope="class classes instances", reads="retain",
-        instances_read="forget")  # fmt: skip
+        instances_read="forget", quick={"noise_batch": 16, "noise_steps": 10, "copies": 2})  # fmt: skip
 def unsir(
     run: Run, model: nn.Module, splits: Splits, *,
-    lam: Annotated[float, setting("weight of the noise's squared norm", ge=0)] = 0.1,
-    noise_steps: Annotated[int, setting("steps of learning the noise", ge=1)] = 40,
-    noise_lr: Annotated[float, setting("Adam's rate for the noise", gt=0)] = 0.1,
-    noise_batch: Annotated[int, setting("noise images per class, learned together", ge=1)] = 256,
+    lam: Annotated[float, setting("weight of the noise's squared norm", only="classes", ge=0)] = 0.1,
+    noise_steps: Annotated[int, setting("steps of learning the noise", only="classes", ge=1)] = 40,
+    noise_lr: Annotated[float, setting("Adam's rate for the noise", only="classes", gt=0)] = 0.1,
+    noise_batch: Annotated[int, setting("noise images per class, learned together", only="classes", ge=1)] = 256,
     noise_bn: Annotated[Literal["batch", "eval"], setting("noise is normalised by its own batch, or by the statistics")] = "batch",
-    copies: Annotated[int, setting("how often each noise image is shown in an impair epoch", ge=1)] = 20,
-    independent: Annotated[bool, setting("learn every copy anew, in place of repeating one")] = False,
-    noise_rows: Annotated[int | None, setting("use only so many noise images per class; default all", ge=1)] = None,
-    noise_label: Annotated[Literal["own", "zero"], setting("what noise is labelled: its class, or always the first")] = "own",
-    retain_per_class: Annotated[int, setting("retain images per class, at most", ge=1)] = 1000,
-    retain_choice: Annotated[Literal["seeded", "first"], setting("which of them: drawn, or the first by path")] = "seeded",
-    impair_lr: Annotated[float, setting("Adam's rate in the impair stage", gt=0)] = 0.02,
-    repair_lr: Annotated[float, setting("Adam's rate in the repair stage", gt=0)] = 0.01,
-    body_lr: Annotated[float | None, setting("rate of all below the head in both stages; default the head's", gt=0)] = None,
-    impair_epochs: Annotated[int, setting("passes over retain subset and noise", ge=1)] = 1,
+    copies: Annotated[int, setting("how often each noise image is shown in an impair epoch", only="classes", ge=1)] = 20,
+    independent: Annotated[bool, setting("learn every copy anew, in place of repeating one", only="classes")] = False,
+    noise_rows: Annotated[int | None, setting("so many noise images per class are used", only="classes", none="all", ge=1)] = None,
+    noise_label: Annotated[Literal["own", "zero"], setting("what noise is labelled: its class, or 0", only="classes")] = "own",
+    retain_per_class: Annotated[int, setting("retain images per class, at most", only="classes", ge=1)] = 1000,
+    retain_choice: Annotated[Literal["seeded", "first"], setting("which: drawn, or the first by path", only="classes")] = "seeded",
+    impair_lr: Annotated[float, setting("Adam's rate in the impair stage", only="classes", gt=0)] = 0.02,
+    repair_lr: Annotated[float, setting("Adam's rate in the repair stage", only="classes", gt=0)] = 0.01,
+    body_lr: Annotated[float | None, setting("rate of all below the head", only="classes", none="the head's", gt=0)] = None,
+    impair_epochs: Annotated[int, setting("passes over retain subset and noise", only="classes", ge=1)] = 1,
     repair_epochs: Annotated[int, setting("passes over the retain subset", ge=0)] = 1,
-    batch_size: Annotated[int, setting("images per step", ge=1)] = 256,
-    instance_noise_steps: Annotated[int, setting("listed images: steps of learning a batch's noise", ge=0)] = 5,
-    instance_noise_lr: Annotated[float, setting("listed images: Adam's rate for the noise", gt=0)] = 0.01,
-    instance_epochs: Annotated[int, setting("listed images: impair passes over them", ge=1)] = 2,
-    instance_lr: Annotated[float, setting("listed images: SGD's rate in both stages", gt=0)] = 0.001,
-    instance_batch_size: Annotated[int, setting("listed images: images per step", ge=1)] = 64,
+    batch_size: Annotated[int, setting("images per step", only="classes", ge=1)] = 256,
+    instance_noise_steps: Annotated[int, setting("steps of learning a batch's noise", only="images", ge=0)] = 5,
+    instance_noise_lr: Annotated[float, setting("Adam's rate for the noise", only="images", gt=0)] = 0.01,
+    instance_epochs: Annotated[int, setting("impair passes over them", only="images", ge=1)] = 2,
+    instance_lr: Annotated[float, setting("SGD's rate in both stages", only="images", gt=0)] = 0.001,
+    instance_batch_size: Annotated[int, setting("images per step", only="images", ge=1)] = 64,
     bn: BatchNorm = "train",
 ) -> None:  # fmt: skip
     own_batch = noise_bn == "batch"
-    if not splits.forgotten:
+    if splits.kind == "images":
         opt = run.optimizer(model, "sgd", lr=instance_lr)
         impair_by_images(run, model, splits, opt, instance_epochs, instance_noise_steps, instance_noise_lr, instance_batch_size,
                          own_batch, bn)  # fmt: skip
-        train(run, model, opt, [splits.retain], "repair", repair_epochs, instance_batch_size, bn)
+        train(run, model, opt, [splits.retain], splits.task.loss, "repair", repair_epochs, instance_batch_size, bn)
         return
 
     draw = seeded(run.seed, "unsir", "retain") if retain_choice == "seeded" else None
-    retain = splits.retain.subset(some_of_each(splits.retain.y, retain_per_class, draw))
+    retain = splits.retain.subset(some_of_each(splits.task.group(splits.retain.y), retain_per_class, draw))
     batch = noise_batch, retain.images.channels, retain.images.size, retain.images.size
     with at_rest(model, own_batch):
-        sets = [class_noise(run, model, splits.forgotten, batch, lam, noise_steps, noise_lr, noise_rows, noise_label)
+        sets = [class_noise(run, model, splits.task, batch, lam, noise_steps, noise_lr, noise_rows, noise_label)
                 for _ in range(copies if independent else 1)]  # fmt: skip
     noise = sets if independent else sets * copies  # the same tensors again and again, not copies of them
-    train(run, model, adam(run, model, impair_lr, body_lr), [retain, *noise], "impair", impair_epochs, batch_size, bn)
-    train(run, model, adam(run, model, repair_lr, body_lr), [retain], "repair", repair_epochs, batch_size, bn)
+    loss = splits.task.loss
+    train(run, model, adam(run, model, impair_lr, body_lr), [retain, *noise], loss, "impair", impair_epochs, batch_size, bn)
+    train(run, model, adam(run, model, repair_lr, body_lr), [retain], loss, "repair", repair_epochs, batch_size, bn)
 
 
 def adam(run: Run, model: nn.Module, lr: float, body_lr: float | None) -> Optimizer:
@@ -94,18 +95,18 @@ def adam(run: Run, model: nn.Module, lr: float, body_lr: float | None) -> Optimi
 
 
 def class_noise(
-    run: Run, model: nn.Module, forgotten: tuple[int, ...], batch: tuple[int, ...], lam: float, steps: int, lr: float,
+    run: Run, model: nn.Module, task: Classes, batch: tuple[int, ...], lam: float, steps: int, lr: float,
     rows: int | None, label: str,
 ) -> Features:  # fmt: skip
     """A batch of noise for each class, all of it or its first rows, as a source of batches; the same on every process."""
     learned, labels = [], []
-    for c in forgotten:
+    for c in task.forgotten:
         y = torch.full((batch[0],), c, device=run.device)
         noise = torch.randn(batch, generator=run.noise).to(run.device, run.dtype, memory_format=torch.channels_last)
         opt = run.optimizer([noise.requires_grad_()], "adam", lr=lr)
-        noise = descend(noise, lambda x, y=y: error_maximising(model(x), y, x, lam), opt, steps)
+        noise = descend(noise, lambda x, y=y: error_maximising(task.loss(model(x), y), x, lam), opt, steps)
         with torch.no_grad():
-            left = error_maximising(model(noise), y, noise, lam).mean().item()
+            left = error_maximising(task.loss(model(noise), y), noise, lam).mean().item()
         if left > 0:
             run.note(
                 f"class {c}: the noise still costs more by its norm than it gains in error (J = {left:.3g}): raise noise_steps"
@@ -120,7 +121,7 @@ def impair_by_images(
     own_batch: bool, bn: str,
 ) -> None:  # fmt: skip
     """Noise that leaves the listed images' logits is given retain labels, pair of batches by pair of batches."""
-    forget, retain, seen = splits.forget, splits.retain, run.pixels.into(model)
+    forget, retain, loss, seen = splits.forget, splits.retain, splits.task.loss, run.pixels.into(model)
     n, draw = min(len(forget), len(retain)), seeded(run.seed, "unsir", "retain")
     for _ in run.epochs(epochs, "impair", 2 * n):
         some, listed = (part.subset(torch.randperm(len(part), generator=draw)[:n]) for part in (retain, forget))
@@ -132,4 +133,4 @@ def impair_by_images(
                 away = run.optimizer([noise], "adam", lr=lr)
                 noise = descend(noise, lambda x, goal=goal: -(seen(x) - goal).square().mean(1), away, steps, r.size).clamp(0, 1)
             train_mode(model, bn)
-            run.step(r.mean(cross_entropy(seen(noise), r.y) + cross_entropy(model(r.x), r.y)), opt)
+            run.step(r.mean(loss(seen(noise), r.y) + loss(model(r.x), r.y)), opt)

@@ -1,6 +1,6 @@
 """What a job hands to the command line: plain numbers, the reasons where there are none, and the verdict."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from math import isfinite
 from typing import Any
 
@@ -135,9 +135,15 @@ class Part:
     is_whole: bool = False
 
     @property
-    def named(self) -> list[Limit]:
-        """Its limits, with the request before their text."""
-        return [replace(limit, text=f"{self.request}: {limit.text}") for limit in self.limits]
+    def outcome(self) -> str:
+        """In a word, as an empty one where nothing was asked."""
+        return ("held", "NOT HELD", "not shown")[self.exit_code] if self.limits else ""
+
+    @property
+    def first_missed(self) -> Limit | None:
+        """The first limit that was not kept; a miss counts before one that could not be judged."""
+        missed = sorted((limit for limit in self.limits if limit.outcome != "pass"), key=lambda limit: limit.outcome != "fail")
+        return missed[0] if missed else None
 
 
 @dataclass
@@ -156,11 +162,6 @@ class Report:
     exit_code: int = 0
     series: list[Series] = field(default_factory=list)
     parts: list[Part] = field(default_factory=list)
-
-    @property
-    def shown_limits(self) -> list[Limit]:
-        """For people: the limits, then those of each of several requests that did not hold."""
-        return self.limits + [limit for part in self.parts for limit in part.named if limit.outcome != "pass"]
 
     @property
     def evaluated(self) -> Row | None:

@@ -7,6 +7,8 @@ from torch import Tensor, nn
 
 from unlearn_cli.ops.losses import cross_entropy
 
+Loss = Callable[[Tensor, Tensor], Tensor]
+
 
 def partial_pgd(head: nn.Linear, x: Tensor, y: Tensor, step: float, radius: float, steps: int,
                 low: float | None = None) -> Tensor:  # fmt: skip
@@ -35,12 +37,14 @@ def partial_pgd(head: nn.Linear, x: Tensor, y: Tensor, step: float, radius: floa
     return moved
 
 
-def pgd(function: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, step: float, radius: float, steps: int) -> Tensor:
-    """Projected gradient ascent on the cross-entropy of images; L-infinity, from the image itself, within [0, 1].
+def pgd(function: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, step: float, radius: float, steps: int,
+        loss: Loss = cross_entropy) -> Tensor:  # fmt: skip
+    """Projected gradient ascent on the loss of images; L-infinity, from the image itself, within [0, 1].
 
     Args:
         function: images (n, C, H, W) in [0, 1] to logits (n, K); it normalises by itself.
         step, radius: in units of [0, 1] pixels, > 0.
+        loss: logits (n, K) and labels y to (n,).
 
     Source: Madry et al., "Towards Deep Learning Models Resistant to Adversarial Attacks", 2018.
     """
@@ -49,30 +53,31 @@ def pgd(function: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, step: float,
     for _ in range(steps):
         with torch.enable_grad():
             moved = moved.detach().requires_grad_()
-            (ascent,) = torch.autograd.grad(cross_entropy(function(moved), y).sum(), moved)
+            (ascent,) = torch.autograd.grad(loss(function(moved), y).sum(), moved)
         moved = torch.minimum(torch.maximum(moved.detach() + step * ascent.sign(), below), above)
     return moved.detach()
 
 
-def fgsm(function: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, radius: float) -> Tensor:
-    """One step up the cross-entropy: x + radius · sign(∂CE/∂x), within [0, 1]; arguments as for `pgd`.
+def fgsm(function: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, radius: float, loss: Loss = cross_entropy) -> Tensor:
+    """One step up the loss: x + radius · sign(∂L/∂x), within [0, 1]; arguments as for `pgd`.
 
     Source: Goodfellow et al., "Explaining and Harnessing Adversarial Examples", 2015.
     """
-    return pgd(function, x, y, radius, radius, 1)
+    return pgd(function, x, y, radius, radius, 1, loss)
 
 
 def targeted_pgd(function: Callable[[Tensor], Tensor], x: Tensor, target: Tensor, start: Tensor, step: float, radius: float,
-                 steps: int) -> Tensor:  # fmt: skip
-    """Projected gradient descent on the cross-entropy of a class each image is to be taken for; L2, within [0, 1].
+                 steps: int, loss: Loss = cross_entropy) -> Tensor:  # fmt: skip
+    """Projected gradient descent on the loss of a label that each image is to be taken for; L2, within [0, 1].
 
-        δ_0 = Proj(start - x);   δ_{t+1} = Proj( δ_t - step · g / max(‖g‖₂, 10⁻⁶) ),   g = ∂CE(f(x + δ_t), target)/∂δ
+        δ_0 = Proj(start - x);   δ_{t+1} = Proj( δ_t - step · g / max(‖g‖₂, 10⁻⁶) ),   g = ∂L(f(x + δ_t), target)/∂δ
         Proj: clip x + δ to [0, 1], then scale δ down to ‖δ‖₂ ≤ radius, for each image
 
     Args:
         function: images (n, C, H, W) in [0, 1] to logits (n, K); it normalises by itself.
         start: (n, C, H, W) in [0, 1], such as uniform noise.
         step, radius: L2 over an image, in units of [0, 1] pixels, > 0.
+        loss: as for `pgd`.
 
     Returns:
         (n, C, H, W) in [0, 1], after the last step, whether or not it reached the target.
@@ -87,7 +92,7 @@ def targeted_pgd(function: Callable[[Tensor], Tensor], x: Tensor, target: Tensor
     for _ in range(steps):
         with torch.enable_grad():
             delta = delta.detach().requires_grad_()
-            (slope,) = torch.autograd.grad(cross_entropy(function(x + delta), target).sum(), delta)
+            (slope,) = torch.autograd.grad(loss(function(x + delta), target).sum(), delta)
         length = torch.linalg.vector_norm(slope, dim=every, keepdim=True).clamp(min=1e-6)
         delta = project(delta.detach() - step * slope / length)
     return (x + delta.detach()).clamp(0, 1)

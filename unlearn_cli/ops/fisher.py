@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import reduce
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -20,44 +20,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from unlearn_cli.errors import UnlearnError
 
-if TYPE_CHECKING:
-    from unlearn_cli.data.splits import Split
-    from unlearn_cli.engine.run import Run
-
 CHUNK = 1 << 20
 """So few that they stay in a core's cache between the product and the sum."""
 Labels = Literal["all", "sampled", "own"]
 Calls = dict[nn.Module, list[tuple[Tensor, GradientEdge]]]
 """The operand of a layer and the place that its output has in the graph, for each call in a forward pass."""
-
-
-def diagonal(run: "Run", model: nn.Module, split: "Split", labels: Labels = "all", size: int = 32) -> dict[str, Tensor]:
-    """F_i for every parameter, by name and in its shape, with the model in eval mode.
-
-        F_i = 1/n · Σ_x Σ_y p(y|x) · ( ∂CE(f(x), y)/∂θ_i )²,    p = σ(f(x))
-
-    Args:
-        labels: "all" is the formula, at the cost of a backward pass per class but one; "sampled" draws one y ~ p(y|x) per image,
-            which has the same mean; "own" takes each image's label (the empirical Fisher information).
-        size: images per forward pass, all of whose activations are kept, and nine times as much for 3x3 convolutions.
-    """
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    total = {name: torch.zeros_like(p) for name, p in model.named_parameters()}
-    run.progress.start("Fisher information", len(split))
-    for b in run.batches(split, size=size, shuffle=False):
-        drawn = torch.rand(b.size, generator=run.noise, dtype=torch.float64)[b.share] if labels == "sampled" else None
-        if len(b.y) == 0:
-            continue
-        with recorded(model) as calls, torch.enable_grad():
-            logits = model(b.x.requires_grad_())
-        for seed in seeds(logits.detach(), labels, b.y, drawn):
-            for name, part in squares(model, calls, logits, seed):
-                total[name] += part
-    run.progress.end()
-    for module, mode in modes.items():
-        module.training = mode
-    return {name: run.ranks.sum_(t).div_(len(split)) for name, t in total.items()}
 
 
 def seeds(logits: Tensor, labels: Labels, y: Tensor, drawn: Tensor | None) -> Iterator[Tensor]:

@@ -1,7 +1,6 @@
 """Part of a network learns: which layers, from which weights, and everything else as it was, BatchNorm included."""
 
 from collections.abc import Collection, Iterable
-from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -9,11 +8,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
 from unlearn_cli.errors import UnlearnError, did_you_mean
-
-if TYPE_CHECKING:
-    from unlearn_cli.data.splits import Split
-    from unlearn_cli.engine.batches import Features
-    from unlearn_cli.engine.run import Run
 
 COUNTED = (_ConvNd, nn.Linear)
 """The layers that count: convolutions, those of short-cuts included, and linear layers."""
@@ -93,14 +87,3 @@ def renew(chosen: Iterable[nn.Module], draw: torch.Generator, reset_bn: bool = T
                     p.fill_(1 if name == "weight" else 0)
         elif own:
             raise UnlearnError(f"a {type(module).__name__} cannot be initialised anew.", "choose other blocks.")
-
-
-def read_once(run: "Run", model: nn.Module, split: "Split") -> "tuple[nn.Module, Split | Features]":
-    """What to run on which images: the head on kept features where nothing below it learns, else the model on the split.
-
-    Both give the same training, as the frozen backbone is in eval mode.
-    """
-    backbone, head = run.split(model)
-    if all(not p.requires_grad for p in set(model.parameters()) - set(head.parameters())):
-        return head, run.features(backbone, split)
-    return model, split

@@ -1,16 +1,7 @@
-"""What a linear head says of features: who is still known, and how far the nearest boundary lies."""
+"""What a linear head says of features: how far the nearest boundary lies."""
 
 import torch
 from torch import Tensor, nn
-
-
-@torch.no_grad()
-def known(head: nn.Module, features, forgotten: tuple[int, ...]) -> Tensor:
-    """(n,) bool: the features whose prediction is still one of the forgotten classes (their own label if there is none)."""
-    prediction = head(features.x).argmax(1)
-    if not forgotten:
-        return prediction == features.y
-    return torch.isin(prediction, torch.tensor(forgotten, device=prediction.device))
 
 
 @torch.no_grad()

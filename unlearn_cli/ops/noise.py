@@ -1,38 +1,26 @@
-"""Noise on images, and images made by descent on the input while the network rests: error-maximising noise and its like."""
+"""Images made by descent on the input while the network rests: error-maximising noise and its like."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from unlearn_cli.ops.losses import cross_entropy
 from unlearn_cli.ops.modes import batchnorms
 
-if TYPE_CHECKING:
-    from unlearn_cli.engine.batches import Batch
-    from unlearn_cli.engine.run import Run
 
-
-def noisy(run: "Run", b: "Batch", chosen: Tensor, std: float) -> Tensor:
-    """The batch's images, the chosen ones (n,) with fresh Gaussian noise; std in [0, 1] pixels."""
-    return b.x + run.gaussian(b) * (std / run.pixels.std) * chosen.view(-1, 1, 1, 1)
-
-
-def error_maximising(logits: Tensor, y: Tensor, noise: Tensor, lam: float) -> Tensor:
+def error_maximising(loss: Tensor, noise: Tensor, lam: float) -> Tensor:
     """What error-maximising noise lowers, per image -> (n,): it is to be anything but its class, and to stay small.
 
         J = -CE(f(N), y) + λ·Σ N²        the squared norm, summed over channels and pixels
 
     Args:
-        logits: (n, K) of the noise.
-        y: (n,) the class that it is not to be.
+        loss: (n,) of the noise and the label that it is not to be given.
         noise: (n, C, H, W) in the space of the network's input.
 
     Source: "Fast Yet Effective Machine Unlearning", Eq. 1, with the norm of its public code.
     """
-    return lam * noise.square().flatten(1).sum(1) - cross_entropy(logits, y)
+    return lam * noise.square().flatten(1).sum(1) - loss
 
 
 def descend(noise: Tensor, objective: Callable[[Tensor], Tensor], opt, steps: int, size: int | None = None) -> Tensor:

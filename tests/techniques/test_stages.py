@@ -12,8 +12,8 @@ from unlearn_cli.cases.loading import Plain, load
 from unlearn_cli.data.requests import Request
 from unlearn_cli.data.splits import ALL
 from unlearn_cli.engine.run import Options
-from unlearn_cli.engine.stages import stage_similarity
 from unlearn_cli.ops.similarity import linear_cka
+from unlearn_cli.techniques.stages import stage_similarity
 
 BLOCKS = ["whiten", "group1", "group2", "group3", "head"]
 

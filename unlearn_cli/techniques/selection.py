@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from unlearn_cli.data.splits import Split, Splits
 from unlearn_cli.engine.batches import seeded
 from unlearn_cli.engine.run import Run
-from unlearn_cli.ops.losses import cross_entropy
 from unlearn_cli.ops.scores import final_score, forgetting_score
 
 
@@ -23,10 +22,8 @@ def scorer(run: Run, model: nn.Module, splits: Splits, purpose: str) -> Callable
         purpose: names the draws; each purpose has its own.
     """
     draw, held = seeded(run.seed, purpose, "selection"), splits.selection
-    if splits.forgotten:
-        apart = torch.isin(held.y, torch.tensor(splits.forgotten))
-    else:
-        apart = torch.randperm(len(held), generator=draw) < len(held) // 2
+    by_class = splits.kind == "classes"
+    apart = splits.task.named(held.y) if by_class else torch.randperm(len(held), generator=draw) < len(held) // 2
     kept, unseen = held.subset(~apart), held.subset(apart)
     n = min(len(unseen), len(splits.forget))
     sides = [part.subset(torch.randperm(len(part), generator=draw)[:n].sort().values) for part in (splits.forget, unseen)]
@@ -34,7 +31,7 @@ def scorer(run: Run, model: nn.Module, splits: Splits, purpose: str) -> Callable
         run.note("too few images to tell forgotten from unseen ones: the accuracy alone chose the model")
 
     def losses(part: Split) -> Tensor:
-        return cross_entropy(run.logits(model, part, "scoring"), part.y.to(run.device))
+        return part.task.loss(run.logits(model, part, "scoring"), part.y.to(run.device))
 
     def score() -> float:
         accuracy = run.correct(model, kept) / len(kept) if len(kept) else 0.0

@@ -7,9 +7,9 @@ from tests.splitting import split
 from unlearn_cli.cases.loading import Plain, load
 from unlearn_cli.data.requests import Request
 from unlearn_cli.data.splits import ALL
-from unlearn_cli.engine.relearning import relearn_curve, relearn_epochs
 from unlearn_cli.engine.run import Options, deterministic
 from unlearn_cli.errors import UnlearnError
+from unlearn_cli.techniques.relearning import relearn_curve, relearn_epochs
 
 
 def count(model, run, splits, target, **settings):

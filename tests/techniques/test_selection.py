@@ -5,7 +5,7 @@ import torch
 
 from tests.splitting import split
 from unlearn_cli.data.requests import Request
-from unlearn_cli.engine.selection import scorer
+from unlearn_cli.techniques.selection import scorer
 
 
 def scored(run, loaded, request):

@@ -13,7 +13,6 @@ from unlearn_cli.engine.loader import Source
 from unlearn_cli.engine.optim import SGD, Group, Optimizer
 from unlearn_cli.engine.run import Run
 from unlearn_cli.models.recipes import Recipe
-from unlearn_cli.ops.losses import cross_entropy
 from unlearn_cli.ops.modes import train_mode
 
 
@@ -63,7 +62,7 @@ def fit(
         run.passes.begun = epoch
         run.progress.start(f"training, epoch {epoch + 1} of {recipe.epochs}", len(split))
         for b in run.batches(split, size=recipe.batch_size, augment=how):
-            loss = b.mean(cross_entropy(model(b.x), b.y, recipe.label_smoothing))
+            loss = b.mean(split.task.loss(model(b.x), b.y, recipe.label_smoothing))
             run.step(loss, opt, lr=recipe.rate(step, steps))
             step += 1
             if (kept := recipe.average(step, steps)) is not None:
@@ -96,12 +95,15 @@ def _average(model: nn.Module, slow: dict[str, Tensor], kept: float) -> None:
     torch._foreach_copy_(fasts, slows)
 
 
-def train(run: Run, model: nn.Module, opt: Optimizer, parts: list[Source], phase: str, epochs: int, size: int, bn: str) -> None:
-    """Some epochs of plain cross-entropy on several sources as one shuffled data set; `bn` as for `train_mode`."""
+def train(
+    run: Run, model: nn.Module, opt: Optimizer, parts: list[Source], loss: Callable[[Tensor, Tensor], Tensor],
+    phase: str, epochs: int, size: int, bn: str,
+) -> None:  # fmt: skip
+    """Some epochs of the plain loss on several sources as one shuffled data set; `bn` as for `train_mode`."""
     for _ in run.epochs(epochs, phase, sum(map(len, parts))):
         train_mode(model, bn)
         for b in run.batches(parts, size=size):
-            run.step(b.mean(cross_entropy(model(b.x), b.y)), opt)
+            run.step(b.mean(loss(model(b.x), b.y)), opt)
 
 
 def prepare(run: Run, model: nn.Module, split: Split, count: int = 5000) -> None:

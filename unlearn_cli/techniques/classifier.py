@@ -1,18 +1,15 @@
-"""A small network that learns to tell two kinds of images apart by a few numbers each."""
-
-import math
-from typing import TYPE_CHECKING
+"""A small network learns to tell two kinds of images apart by a few numbers each."""
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-if TYPE_CHECKING:
-    from unlearn_cli.engine.batches import Features
-    from unlearn_cli.engine.run import Run
+from unlearn_cli.engine.batches import Features
+from unlearn_cli.engine.run import Run
+from unlearn_cli.ops.dense import dense, side_weights
 
 
-def classifier(run: "Run", examples: "Features", width: int, optimizer: str, lr: float, epochs: int, size: int, balance: bool,
+def classifier(run: Run, examples: Features, width: int, optimizer: str, lr: float, epochs: int, size: int, balance: bool,
                draw: torch.Generator) -> nn.Module:  # fmt: skip
     """A network with two hidden layers, from features (n, d) to the log-odds (n, 1) of a kind.
 
@@ -34,21 +31,3 @@ def classifier(run: "Run", examples: "Features", width: int, optimizer: str, lr:
                 loss = binary_cross_entropy_with_logits(net(b.x).squeeze(1), b.y.to(b.x.dtype), reduction="none")
                 run.step(b.mean(b.extra * loss), opt)
     return net
-
-
-def dense(widths: list[int], draw: torch.Generator) -> nn.Sequential:
-    """Linear layers with ReLUs between them; weights and biases uniform within 1 / sqrt(inputs)."""
-    layers: list[nn.Module] = []
-    for inputs, outputs in zip(widths, widths[1:], strict=False):
-        linear = nn.utils.skip_init(nn.Linear, inputs, outputs)
-        with torch.no_grad():
-            for p in linear.parameters():
-                p.uniform_(-1 / math.sqrt(inputs), 1 / math.sqrt(inputs), generator=draw)
-        layers += [linear, nn.ReLU()]
-    return nn.Sequential(*layers[:-1])
-
-
-def side_weights(kind: Tensor) -> Tensor:
-    """(n,) weights of mean one that give the two kinds equal sums; both in (n,) bool."""
-    other = ~kind
-    return torch.where(kind, len(kind) / (2 * kind.sum()), len(kind) / (2 * other.sum()))

@@ -3,8 +3,8 @@
 import torch
 from torch.testing import assert_close
 
-from unlearn_cli.engine.calibration import recalibrate
 from unlearn_cli.ops.modes import batchnorms
+from unlearn_cli.techniques.calibration import recalibrate
 
 
 def test_the_statistics_are_the_plain_average_over_the_batches(new_run, loaded, splits):

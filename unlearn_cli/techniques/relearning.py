@@ -1,5 +1,6 @@
 """How soon a model knows the forgotten again when it goes on training."""
 
+from dataclasses import replace
 from typing import Annotated
 
 import torch
@@ -9,7 +10,6 @@ from unlearn_cli.data.splits import Split
 from unlearn_cli.engine.batches import seeded
 from unlearn_cli.engine.run import Run
 from unlearn_cli.errors import UnlearnError
-from unlearn_cli.ops.losses import cross_entropy
 from unlearn_cli.ops.modes import train_mode
 from unlearn_cli.ops.probes import prototype_rows
 from unlearn_cli.settings import setting
@@ -48,7 +48,7 @@ def relearn_epochs(
         drawn = torch.randperm(len(train), generator=seeded(run.seed, "relearn", len(curve)))[:samples]
         model.train()
         for b in run.batches(train.subset(drawn), size=batch_size):
-            run.step(b.mean(cross_entropy(model(b.x), b.y)), opt)
+            run.step(b.mean(train.task.loss(model(b.x), b.y)), opt)
         run.check_losses()
         curve.append(run.correct(model, held))
     run.progress.end()
@@ -103,7 +103,7 @@ def relearn_curve(
             _put_back(run, model, few, retain.subset(torch.randperm(len(retain), generator=draw)[:CENTRE]), forgotten)
         for step, b in enumerate(run.batches(order, size=batch_size, shuffle=False), 1):
             train_mode(model, "train" if few is None else "eval")
-            run.step(b.mean(cross_entropy(model(b.x), b.y)), opt)
+            run.step(b.mean(retain.task.loss(model(b.x), b.y)), opt)
             if step in looks:
                 right.append(run.correct(model, looked_at))
         run.check_losses()
@@ -114,10 +114,10 @@ def relearn_curve(
 
 
 def _few(forget: Split, shots: int, draw: torch.Generator) -> Split:
-    """That many images of each class of the forget set, or all where it has fewer."""
+    """That many images of each group of the forget set, or all where it has fewer."""
     mixed = torch.randperm(len(forget), generator=draw)
-    y = forget.y[mixed]
-    return forget.subset(torch.cat([mixed[y == c][:shots] for c in y.unique()]))
+    groups = forget.task.group(forget.y)[mixed]
+    return forget.subset(torch.cat([mixed[groups == one][:shots] for one in groups.unique()]))
 
 
 def _order(few: Split | None, retain: Split, steps: int, batch_size: int, draw: torch.Generator) -> Split:
@@ -128,7 +128,7 @@ def _order(few: Split | None, retain: Split, steps: int, batch_size: int, draw: 
     parts = [retain.index[torch.cat(passes)[:wanted]].view(steps, -1)]
     if few is not None:
         parts.append(few.index[torch.randint(len(few), (steps, half), generator=draw)])
-    return Split("relearning", retain.images, torch.cat(parts, 1).flatten())
+    return replace(retain, name="relearning", index=torch.cat(parts, 1).flatten())
 
 
 @torch.no_grad()
