@@ -142,6 +142,46 @@ def test_a_training_without_listed_images_reads_none_of_them(train, few, tmp_pat
     assert last.images_read["retain"] % 77 == 0
 
 
+def test_a_training_says_what_it_found_of_its_list_and_takes_in_copies_when_asked(unlearn, few, tmp_path):
+    folder = shutil.copytree(few, tmp_path / "digits")
+    first, second = sorted((folder / "train/2").iterdir())[:2]
+    tested = min((folder / "test/2").iterdir())
+    shutil.copy(first, folder / "train/1/copy.png")
+    (tmp_path / "list.txt").write_text("".join(f"{path.relative_to(folder)}\n" for path in (first, second, tested)))
+
+    def trained(name, *more):
+        done = unlearn("train", folder, "-o", tmp_path / name, "--epochs", 1, *COMMAND, "--without", tmp_path / "list.txt",
+                       "--without-class", "3", "--json", *more)  # fmt: skip
+        return done, json.loads(done.out or "{}").get("notes"), tmp_path / name
+
+    done, notes, output = trained("apart")
+    assert done.code == 0, done.err
+    assert store.read(str(output)).record.last.request.instances == [str(path.relative_to(folder)) for path in (first, second)]
+    held_out = f"1 of them test images, which the model never saw: set apart, test/2/{tested.name} among them"
+    assert notes[:2] == ["3 lines: 3 images", held_out]
+    done, notes, output = trained("copies", "--with-duplicates")
+    assert store.read(str(output)).record.last.request.instances[0] == "train/1/copy.png"
+    assert "1 exact copy of them taken in" in notes
+    done, _, output = trained("strict", "--strict")
+    assert (done.code, output.exists()) == (2, False)
+    assert "is a test image" in done.err
+
+
+def test_a_list_to_be_strict_about_has_to_be_there(train):
+    for option in ("--strict", "--with-duplicates"):
+        done, output = train("out", "--without-class", "3", option)
+        assert (done.code, output.exists()) == (2, False)
+        assert f"{option} goes with listed images" in done.err
+
+
+def test_a_training_tells_what_lies_in_the_folder_and_is_not_read(unlearn, few, tmp_path):
+    folder = shutil.copytree(few, tmp_path / "digits")
+    for note in ([], ["the folder 'val' with 20 images is not read: only train and test are"]):
+        done = unlearn("train", folder, "-o", tmp_path / f"{len(note)}", "--epochs", 1, *COMMAND, "--json")
+        assert json.loads(done.out)["notes"] == note
+        shutil.copytree(folder / "test", folder / "val", dirs_exist_ok=True)
+
+
 def test_an_existing_output_is_refused_before_any_work(train, tmp_path):
     (tmp_path / "out").write_bytes(b"what was there")
     done, output = train("out")

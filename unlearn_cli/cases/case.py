@@ -111,7 +111,7 @@ def open_case(
     meant = requests.meant_by([*known, *chosen], folder)
     cases = [_case(requests.apart(target, [*known, *chosen], folder), folder, carved) for target in chosen]
     forget = torch.cat([target.images for target in chosen]).unique()
-    whole, kinds = requests.union([case.request for case in cases]), len({case.kind for case in cases})
+    whole, kinds = requests.union([case.target for case in cases]), len({case.kind for case in cases})
     own = all(case.request in remembered for case in cases) if given else True
     return Asked(cases[0], cases[1:], whole, kinds, own, meant, forget, notes)
 

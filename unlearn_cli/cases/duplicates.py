@@ -66,7 +66,8 @@ def in_verdict(found: Copies | None) -> str:
     count = len(found.in_retain(found.exact)) if found else 0
     if count == 0:
         return ""
-    return f" {count:,} exact {'copy' if count == 1 else 'copies'} of what is forgotten remain in the retain set."
+    noun, verb = ("copy", "remains") if count == 1 else ("copies", "remain")
+    return f" {count:,} exact {noun} of what is forgotten {verb} in the retain set."
 
 
 def counted(found: Copies) -> dict[str, int]:

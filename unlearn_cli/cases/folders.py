@@ -44,15 +44,20 @@ def folder_of(record: Record, path: Path | None, given: str | None, test_fractio
     Args:
         test_fraction: where the record does not say.
     """
+    root, fraction = place_of(record, path, given, test_fraction)
+    return open_images(str(root), options, size=record.size, channels=record.channels, test_fraction=fraction,
+                       may_lack=record.classes)  # fmt: skip
+
+
+def place_of(record: Record, path: Path | None, given: str | None, test_fraction: float) -> tuple[Path, float]:
+    """Where the folder lies that was given, or that the record names, and its share of test images."""
     data = record.data
     if given is None and data is None:
         raise UnlearnError("the checkpoint names no data folder.", "pass --data DIR.")
     root = Path(given) if given else folder_from(path, data.folder)
     if given is None and not root.is_dir():
         raise UnlearnError(f"the checkpoint's data folder {root} is not there.", "pass --data DIR.")
-    fraction = data.test_fraction if data else test_fraction
-    return open_images(str(root), options, size=record.size, channels=record.channels, test_fraction=fraction,
-                       may_lack=record.classes)  # fmt: skip
+    return root, data.test_fraction if data else test_fraction
 
 
 def folder_beside(record: Record, name: str, folder: Folder, other: Record, other_name: str, options: Options) -> Folder:

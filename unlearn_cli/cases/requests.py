@@ -51,13 +51,11 @@ def kinds_of(request: RequestRecord) -> list[RequestRecord]:
     return classes + images
 
 
-def union(found: Sequence[RequestRecord]) -> RequestRecord | None:
-    """Several requests as one, which may be of both kinds; None where there are none or a list is known by its digest alone."""
-    classes = list(dict.fromkeys(name for one in found for name in one.classes))
-    paths = sorted({path for one in found for path in one.instances or ()})
-    if not classes and not paths:
-        return found[0] if found else None
-    return RequestRecord(classes=classes, **(_listed(paths) if paths else {}))
+def union(targets: Sequence[Target]) -> RequestRecord | None:
+    """Several requests as one, which may be of both kinds, as a record keeps it; None where there are none."""
+    classes = list(dict.fromkeys(name for one in targets for name in one.classes))
+    paths = sorted({path for one in targets for path in one.paths})
+    return RequestRecord(classes=classes, **(_listed(paths) if paths else {})) if targets else None
 
 
 def _listed(paths: Sequence[str]) -> dict:
@@ -191,13 +189,25 @@ def apart(target: Target, others: Sequence[Target], folder: Folder) -> Target:
 
 
 def in_words(request: RequestRecord | None) -> str:
-    if request is None:
-        return "nothing"
+    return "nothing" if request is None else _words(request.classes, str(request.instances_count))
+
+
+def all_in_words(found: Sequence[RequestRecord]) -> str:
+    """Several requests together. Lists of which only the digest is known may share images with others: `up to 250`."""
+    paths = {path for one in found for path in one.instances or ()}
+    unknown = {one.instances_digest: one.instances_count for one in found if one.instances is None and one.instances_count}
+    count = len(paths) + sum(unknown.values())
+    vague = unknown and len(unknown) + bool(paths) > 1
+    classes = list(dict.fromkeys(name for one in found for name in one.classes))
+    return _words(classes, f"up to {count}" if vague else str(count)) or "nothing"
+
+
+def _words(classes: Sequence[str], images: str) -> str:
     words = []
-    if request.classes:
-        words.append(("class " if len(request.classes) == 1 else "classes ") + ", ".join(request.classes))
-    if request.instances_count:
-        words.append(f"{request.instances_count} listed image{'s' if request.instances_count != 1 else ''}")
+    if classes:
+        words.append(("class " if len(classes) == 1 else "classes ") + ", ".join(classes))
+    if images != "0":
+        words.append(f"{images} listed image{'s' if images != '1' else ''}")
     return " and ".join(words)
 
 

@@ -13,6 +13,7 @@ from unlearn_cli.cli.evaluate import evaluate
 from unlearn_cli.cli.forget import forget
 from unlearn_cli.cli.inspect import inspect
 from unlearn_cli.cli.methods import methods
+from unlearn_cli.cli.options import PANELS
 from unlearn_cli.cli.relearn import relearn
 from unlearn_cli.cli.run import Verdict
 from unlearn_cli.cli.train import train
@@ -25,7 +26,14 @@ INTERRUPTED = 130
 
 
 class Command(TyperCommand):
-    """A command whose words are all meant: none of its options is empty, and none replaces one given before it."""
+    """A command whose words are all meant: none of its options is empty, and none replaces one given before it.
+
+    Its help has the options in one order in every command: arguments, then panel by panel.
+    """
+
+    def __init__(self, name, **settings):
+        super().__init__(name, **settings)
+        self.params.sort(key=place)
 
     def parse_args(self, ctx, args: list[str]) -> list[str]:
         if not ctx.resilient_parsing:
@@ -38,6 +46,11 @@ class Command(TyperCommand):
                 if order.count(param) > 1 and not (getattr(param, "multiple", False) or getattr(param, "is_flag", False)):
                     raise UnlearnError(f"{spelt(param)} was given twice.", "it takes one value: leave one of them out.")
         return super().parse_args(ctx, args)
+
+
+def place(param) -> int:
+    """Where a parameter stands in the help: arguments first."""
+    return PANELS.index(param.rich_help_panel) if param.param_type_name == "option" else -1
 
 
 def spelt(param) -> str:

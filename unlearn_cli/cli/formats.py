@@ -19,6 +19,7 @@ from unlearn_cli.metrics.verdict import in_words
 ACTIVE = re.compile(r"[\\`*~\[\]<>|#&$]|(?<![^\W_])_|_(?![^\W_])")
 """What Markdown would act upon, underscores inside words excepted."""
 JUNIT = {"fail": ("failure", "limit not met"), "not measurable": ("error", "not measurable")}
+SKIPPED = ("skipped", "not measurable")
 
 
 def write(report: Report, shape: str) -> int:
@@ -145,25 +146,30 @@ def escaped(text: str) -> str:
 def as_junit(report: Report) -> bytes:
     """A test case per limit: a failure where it was not met, an error where it could not be measured.
 
+    The limits of each of several requests are among them; what cannot be measured of one alone is skipped, where all of its
+    kind together decide.
+
     The properties of the suite are every number, verdict and digest. No time of day and no duration: the same
     evaluation gives the same file.
     """
-    limits = [("", limit) for limit in report.limits] + [(part.request, limit) for part in report.parts for limit in part.limits]
-    counts = {"tests": len(limits)} | {
-        word + "s": sum(limit.outcome == outcome for _, limit in limits) for outcome, (word, _) in JUNIT.items()
-    }
-    counts = {name: str(count) for name, count in counts.items()}
+    limits = [("", limit, JUNIT.get(limit.outcome)) for limit in report.limits]
+    for part in report.parts:
+        kinds = JUNIT if part.is_whole else JUNIT | {"not measurable": SKIPPED}
+        limits += [(part.request, limit, kinds.get(limit.outcome)) for limit in part.limits]
+    words = [kind[0] for *_, kind in limits if kind]
+    counts = {"tests": str(len(limits)), "failures": str(words.count("failure")), "errors": str(words.count("error"))}
     root = ElementTree.Element("testsuites", {"name": f"unlearn {report.command}"} | counts)
-    suite = ElementTree.SubElement(root, "testsuite", {"name": valid(report.title)} | counts | {"skipped": "0"})
+    counts |= {"skipped": str(words.count("skipped"))}
+    suite = ElementTree.SubElement(root, "testsuite", {"name": valid(report.title)} | counts)
     properties = ElementTree.SubElement(suite, "properties")
     for name, value in junit_properties(report).items():
         ElementTree.SubElement(properties, "property", {"name": valid(name), "value": valid(value)})
-    for request, limit in limits:
+    for request, limit, outcome in limits:
         place = f"unlearn.{report.command}" + (f".{limit.level}" if limit.level else "")
         name = f"{request}: {limit.text}" if request else limit.text
         case = ElementTree.SubElement(suite, "testcase", {"classname": place, "name": valid(name)})
-        if limit.outcome in JUNIT:
-            word, kind = JUNIT[limit.outcome]
+        if outcome:
+            word, kind = outcome
             value, bound = in_words(limit)
             said = f"{limit.metric} is {value}, the limit is {bound}" if word == "failure" else limit.reason
             ElementTree.SubElement(case, word, {"message": valid(said), "type": kind}).text = valid(limit.reason)

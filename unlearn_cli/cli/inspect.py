@@ -1,18 +1,94 @@
 """`unlearn inspect`."""
 
+from typing import Annotated
+
+import typer
+
 from unlearn_cli.cli import options as o
+from unlearn_cli.cli import run
+from unlearn_cli.errors import UnlearnError
+
+Checkpoint = Annotated[
+    str | None,
+    typer.Argument(metavar="CHECKPOINT", help="A safetensors file; - reads standard input; not needed with --data."),
+]
+Split = Annotated[
+    bool,
+    o.option("--split", help="List every image with its class and split (train, test, selection or forgotten), tabs between "
+             "them.", panel=o.RESULT),
+]  # fmt: skip
 
 
-def inspect(checkpoint: o.Checkpoint, json: o.Json = False) -> None:
-    """Show what CHECKPOINT says of itself: architecture, classes, data, lineage, digest.
+def inspect(
+    checkpoint: Checkpoint = None,
+    split: Split = False,
+    column: o.Column = None,
+    forgotten: o.Forgotten = None,
+    data: o.Data = None,
+    test_fraction: o.TestFraction = 0.2,
+    quiet: o.Quiet = False,
+    json: o.Json = False,
+) -> None:
+    """Show what CHECKPOINT says of itself: architecture, classes, data, lineage, digest; with --data, what a folder holds.
 
     Example: unlearn inspect model.lau-class-3.safetensors
     """
+    if checkpoint is None and data is None:
+        raise UnlearnError("there is nothing to look at.", "name a CHECKPOINT, or a folder of images with --data DIR.")
+    if forgotten and (checkpoint is None or not (split or data)):
+        raise UnlearnError("--forgotten says which images a checkpoint forgot, where they are shown.",
+                           "name the CHECKPOINT, and add --split.")  # fmt: skip
+    if column and not forgotten:
+        raise UnlearnError("--column goes with --forgotten FILE, and no list is given.", "leave it out.")
+
+    from unlearn_cli.cli import console
+
+    console.be_quiet(quiet)
+    found = read(checkpoint) if checkpoint is not None else None
+    catalogue = catalogued(found, data, test_fraction, forgotten, column) if split or data else None
+    if split:
+        from unlearn_cli.cli.catalogue import write_list
+
+        write_list(catalogue, json)
+        for remark in catalogue.notes:
+            console.say(f"Note: {remark}")
+        return
+    about = described(checkpoint, found) if found else {}
+    if catalogue:
+        from unlearn_cli.cli.catalogue import counts
+
+        images = counts(catalogue)
+        about = about | {"images": images} if found else images
+    if json:
+        console.out.file.write(console.as_json(about, console.out.file))
+    else:
+        show(about, found, catalogue)
+
+
+def read(checkpoint: str):
     from unlearn_cli.checkpoints import store
 
-    found = store.read(checkpoint)
+    return store.read(checkpoint)
+
+
+def catalogued(found, data: str | None, test_fraction: float, forgotten: list[str] | None, column: str | None):
+    """The images of the folder, as the checkpoint sees them if there is one that has a record."""
+    if found is None or found.record is None and data is not None:
+        from unlearn_cli.data.catalogue import of_folder
+
+        return of_folder(data, test_fraction)
+    if found.record is None:
+        raise UnlearnError(f"{found.name} has no record of its data.", "pass --data DIR.")
+
+    from unlearn_cli.cases.catalogue import of_checkpoint
+
+    return of_checkpoint(found, found.record, data, test_fraction, run.lists(forgotten, column))
+
+
+def described(checkpoint: str, found) -> dict:
+    """What a checkpoint says of itself, for programs."""
     tensors = found.tensors.values()
-    about = {
+    return {
         "file": checkpoint,
         "digest": found.digest,
         "tensors": len(tensors),
@@ -20,15 +96,22 @@ def inspect(checkpoint: o.Checkpoint, json: o.Json = False) -> None:
         "dtypes": sorted({str(t.dtype).removeprefix("torch.") for t in tensors}),
         "record": found.record.model_dump(mode="json") if found.record else None,
     }
-    if json:
-        from unlearn_cli.cli import console
-
-        console.out.file.write(console.as_json(about, console.out.file))
-    else:
-        show(about)
 
 
-def show(about: dict) -> None:
+def show(about: dict, found, catalogue) -> None:
+    from unlearn_cli.cli.console import out
+
+    if found:
+        show_checkpoint(about)
+    if catalogue:
+        from unlearn_cli.cli.catalogue import show_counts
+
+        if found:
+            out.print()
+        show_counts(about["images"] if found else about)
+
+
+def show_checkpoint(about: dict) -> None:
     from unlearn_cli.cli.console import out
     from unlearn_cli.cli.render import facts_table
 
@@ -56,6 +139,9 @@ def show(about: dict) -> None:
     for number, step in enumerate(record["lineage"], 1):
         out.print(f"\nstep {number}: {step['operation']} ({step['method']})", style="bold", markup=False)
         out.print(facts_table(step_facts(step)))
+    if asked := asked_of(record["lineage"]):
+        out.print()
+        out.print(facts_table({"forgotten in all": asked}))
 
 
 def step_facts(step: dict) -> dict:
@@ -64,8 +150,10 @@ def step_facts(step: dict) -> dict:
     from unlearn_cli.checkpoints.record import RequestRecord
 
     asked = in_words(RequestRecord.model_validate(step["request"])) if step["request"] else None
+    withheld = step["withheld"]
     facts = {
         "left out" if step["operation"] == "train" else "forgot": asked,
+        "withheld": f"{withheld} earlier request{'s' if withheld > 1 else ''}" if withheld else None,
         "from": f"{step['source']['name']} ({step['source']['digest'][:16]})" if step["source"] else None,
         "settings": ", ".join(f"{k}={v}" for k, v in step["settings"].items()) or None,
         "images read": ", ".join(f"{n:,} {name}" for name, n in step["images_read"].items()) or "none",
@@ -76,6 +164,15 @@ def step_facts(step: dict) -> dict:
         "notes": "; ".join(step["notes"]) or None,
     }
     return {k: v for k, v in facts.items() if v is not None}
+
+
+def asked_of(lineage: list[dict]) -> str:
+    """All that the steps were asked to forget or to leave out, as words; nothing where they were asked for nothing."""
+    from unlearn_cli.cases.requests import all_in_words, asked
+    from unlearn_cli.checkpoints.record import Step
+
+    found = asked([Step.model_validate(step) for step in lineage])
+    return all_in_words(found) if found else ""
 
 
 def _short(values: list[float]) -> str:

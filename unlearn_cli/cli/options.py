@@ -7,7 +7,8 @@ import typer
 
 from unlearn_cli.cli.config import eager_config
 
-ASKED, MODEL, RUN, RESULT = "What to forget", "The checkpoint", "How to run", "Results"
+ASKED, MODEL, RUN, RESULT = PANELS = "What to forget", "The checkpoint", "How to run", "Results"
+"""The parts of every command's help, in their order."""
 
 
 def option(*names: str, help: str, panel: str, **more):

@@ -77,12 +77,16 @@ def request(classes: list[str] | None, instances: str | None = None, images: lis
     return Request(tuple(classes or ()), tuple(images or ()), listed, strict, with_duplicates)
 
 
-def left_out(classes: list[str] | None, instances: str | None, column: str | None):
+def left_out(classes: list[str] | None, instances: str | None, column: str | None, strict: bool, with_duplicates: bool):
     """What a training leaves out, which may be classes and images at once."""
     from unlearn_cli.data.lists import read_list
     from unlearn_cli.jobs import Request
 
-    return Request(tuple(classes or ()), listed=None if instances is None else read_list(instances, column))
+    lone = [name for name, value in (("--strict", strict), ("--with-duplicates", with_duplicates)) if value]
+    if lone and instances is None:
+        raise UnlearnError(f"{lone[0]} goes with listed images, and none are listed.", "add --without FILE, or leave it out.")
+    listed = None if instances is None else read_list(instances, column)
+    return Request(tuple(classes or ()), (), listed, strict, with_duplicates)
 
 
 def lists(names: list[str] | None, column: str | None = None) -> list:

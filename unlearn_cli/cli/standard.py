@@ -49,6 +49,14 @@ class Outlet:
         self.attempt(lambda: self.stream.write(text))
         return len(text)
 
+    def write_bytes(self, content: bytes) -> None:
+        """Bytes as they are, in whatever encoding the stream has its text; as text, where it takes nothing else."""
+        self.flush()
+        if self.stream is None or hasattr(self.stream, "buffer"):
+            self.attempt(lambda: self.stream.buffer.write(content))
+        else:
+            self.write(content.decode(errors="backslashreplace"))
+
     def writelines(self, lines) -> None:
         for text in lines:
             self.write(text)

@@ -29,8 +29,9 @@ Without = Annotated[
 ]
 WithoutFile = Annotated[
     str | None,
-    o.option("--without", help="A file of image paths to leave out.", panel=o.ASKED, metavar="FILE"),
-]
+    o.option("--without", help="A list of images to leave out: paths or patterns, one per line, CSV or JSON; - is standard input.",
+             panel=o.ASKED, metavar="FILE"),
+]  # fmt: skip
 WithoutForgotten = Annotated[
     bool,
     o.option("--without-forgotten", help="Leave out all that the checkpoint of --like was ever asked to forget.", panel=o.ASKED),
@@ -61,6 +62,8 @@ def train(
     without_class: Without = None,
     without: WithoutFile = None,
     column: o.Column = None,
+    strict: o.Strict = False,
+    with_duplicates: o.WithDuplicates = False,
     without_forgotten: WithoutForgotten = False,
     forgotten: o.Forgotten = None,
     references: References = None,
@@ -93,7 +96,7 @@ def train(
             output,
             arch=arch,
             epochs=epochs,
-            without=run.left_out(without_class, without, column),
+            without=run.left_out(without_class, without, column, strict, with_duplicates),
             without_forgotten=without_forgotten,
             lists=run.lists(forgotten, column),
             references=references,

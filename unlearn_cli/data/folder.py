@@ -53,7 +53,7 @@ def open_folder(
     Raises:
         UnlearnError: naming the file or folder that is missing, damaged or out of place.
     """
-    _check(size, channels, test_fraction)
+    _check(size, channels)
     listing = scan(os.fspath(root), test_fraction, may_lack)
     top = os.path.abspath(root)
     index = read_index(top)
@@ -95,13 +95,11 @@ def read_anew(
     return listing, _digests(os.path.abspath(root), listing, None, progress)
 
 
-def _check(size: int | None, channels: int | None, test_fraction: float) -> None:
+def _check(size: int | None, channels: int | None) -> None:
     if size is not None and not 1 <= size <= 4096:
         raise UnlearnError(f"{size} is not an image size.", "it is a side in pixels, from 1 to 4096.")
     if channels not in (None, 1, 3):
         raise UnlearnError(f"images cannot have {channels} channels.", "1 is grey, 3 is colour.")
-    if not 0 < test_fraction < 1:
-        raise UnlearnError(f"{test_fraction} is not a test fraction.", "it lies between 0 and 1, both excluded.")
 
 
 def fingerprint_of(paths: list[str], digests: np.ndarray) -> str:

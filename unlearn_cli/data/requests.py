@@ -131,7 +131,7 @@ def _images(request: Request, folder: Folder) -> Target:
         found = copies.find(images, copies.digests_of(folder), chosen, near=False)
         more = found.in_retain(found.exact).copies
         counts["copies_taken"] = len(more)
-        said.append(f"{len(more):,} exact copies of them taken in")
+        said.append(f"{len(more):,} exact {'copy' if len(more) == 1 else 'copies'} of them taken in")
         chosen = np.union1d(chosen, more)
     positions = torch.from_numpy(chosen)
     paths = tuple(sorted(images.paths[i] for i in chosen.tolist()))

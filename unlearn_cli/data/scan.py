@@ -87,6 +87,8 @@ def scan(root: str, test_fraction: float, may_lack: Collection[str] = ()) -> Lis
         may_lack: names of classes whose images may be gone. They are among the classes all the same, so that the
             others keep their numbers.
     """
+    if not 0 < test_fraction < 1:
+        raise UnlearnError(f"{test_fraction} is not a test fraction.", "it lies between 0 and 1, both excluded.")
     if not os.path.isdir(root):
         what = "is a file, not a folder" if os.path.exists(root) else "does not exist"
         raise UnlearnError(f"{root} {what}.", "pass the folder that holds train/ and test/, or one folder per class.")

@@ -88,7 +88,7 @@ def split(
             "every training image is to be forgotten; none is left to retain.", "train a new model instead."
         )
 
-    selection = _selection(images, selection_fraction, seed)
+    selection = selected(images, selection_fraction, seed)
     test = images.test & here & ~selection
     masks = {
         "forget": forget,
@@ -103,7 +103,7 @@ def split(
     return Splits(parts, reads, target.kind, target.task)
 
 
-def _selection(images: Images, fraction: float, seed: int) -> Tensor:
+def selected(images: Images, fraction: float, seed: int = 0) -> Tensor:
     """A mask of about `fraction` of each class's test images: those whose paths hash lowest."""
     chosen = torch.zeros(len(images), dtype=torch.bool)
     if fraction <= 0:

@@ -65,4 +65,5 @@ def decided(main: Judged, parts: Sequence[Judged]) -> Judged:
 
 
 def as_part(one: Judged) -> Part:
-    return Part(one.case.words, one.rows[-1].measures, one.judgement.limits, one.judgement.verdict, one.judgement.exit_code)
+    found = one.judgement
+    return Part(one.case.words, one.rows[-1].measures, found.limits, found.verdict, found.exit_code, one.is_whole)

@@ -74,17 +74,20 @@ def train(
         arch, arch_settings = arch_and_settings(arch or ARCH)
         recipe, arch_settings = _choose(arch, arch_settings, (chosen or {}) | ({"epochs": epochs} if epochs else {}))
         folder = open_images(data, options, size=size, channels=channels, test_fraction=test_fraction)
-        plan = planned(arch, arch_settings, recipe, folder, test_fraction, left_out(without, folder), output)
+        apart = left_out(without, folder)
+        plan = planned(arch, arch_settings, recipe, folder, test_fraction, apart, output, notes=[*folder.notes, *said(apart)])
     else:
         model = load(like, Plain(data=data, test_fraction=test_fraction), options)
         known, fraction = model.record, model.record.data.test_fraction if model.record.data else test_fraction
-        apart, notes = left_out(without, model.folder), list(model.notes)
+        apart = left_out(without, model.folder)
+        notes = [*model.notes, *said(apart)]
         if without_forgotten:
             apart += requests.known(known.lineage, model.folder, like, lists)
             if not apart:
                 raise UnlearnError(f"{like} has forgotten nothing yet.", "leave out --without-forgotten.")
-        elif asked := requests.union(requests.asked(known.lineage)):
-            notes.append(f"{like} forgot {requests.in_words(asked)}: trained on all the same, unless --without-forgotten is given")
+        elif asked := requests.asked(known.lineage):
+            words = requests.all_in_words(asked)
+            notes.append(f"{like} forgot {words}: trained on all the same, unless --without-forgotten is given")
         plan = planned(known.architecture, known.architecture_settings, model.recipe(), model.folder, fraction, apart, output,
                      known.head, notes)  # fmt: skip
     if references is not None:
@@ -97,8 +100,13 @@ def train(
 
 def left_out(without: Request, folder: Folder) -> list[Target]:
     """The classes and the images of a request, each on the folder."""
-    kinds = replace(without, instances=(), listed=None), replace(without, classes=())
+    kinds = Request(without.classes), replace(without, classes=())
     return [resolve(one, folder) for one in kinds if one]
+
+
+def said(apart: list[Target]) -> list[str]:
+    """How the images of lists were found."""
+    return [words for one in apart for words in one.said]
 
 
 def _lineage(like: str) -> list[Step]:

@@ -84,7 +84,7 @@ def planned(arch, arch_settings, recipe, folder: Folder, test_fraction, without:
     if not left.any():
         raise UnlearnError("every training image is left out; none remains to train on.", "leave out fewer.")
     used = Split("retain" if without else "train", folder.images, left.nonzero()[:, 0], Classes(len(folder.classes)))
-    wanted = requests.union(list(map(requests.recorded, without)))
+    wanted = requests.union(without)
     mean, std = statistics(folder.images, used.index)
     path = None if output == store.PIPE else Path(output)
     record = describe(arch, arch_settings, folder, mean, std, test_fraction, path, head)

@@ -122,13 +122,17 @@ class Limit:
 
 @dataclass(frozen=True)
 class Part:
-    """One of several requests, judged by itself: what it was, the judged model's numbers, its limits, what came of them."""
+    """One of several requests, judged by itself: what it was, the judged model's numbers, its limits, what came of them.
+
+    `is_whole` where it is all that was asked of its kind: what cannot be measured of any other leaves the decision to that.
+    """
 
     request: str
     measures: dict[str, Measure]
     limits: list[Limit]
     verdict: str
     exit_code: int
+    is_whole: bool = False
 
     @property
     def outcome(self) -> str:
