@@ -24,6 +24,8 @@ NOISE = 0.1
 LUCK = 0.02
 MARGIN = 0.05
 """An accuracy is back when it is within this of the original's: times of relearning need an image to weigh no more."""
+LAX = 0.25
+"""A limit that excludes less of the range than this was meant to be wide: what it excludes lies close to its edge on any sample."""
 FARTHEST = 5000
 """A number of images that would do is looked for up to here."""
 ROUNDING = 1e-9
@@ -70,6 +72,9 @@ def lucky(limit: Requirement, target: float, measure: Measure, original: Measure
     if upper and metric.about == "forgetting":
         is_place = "ratio" in measure.detail
         before = smoothed(1.0, n, metric) if is_place else rate(original, metric)
+    width = metric.most - edge if upper else edge
+    if before is None and width < LAX * metric.most:
+        return ""
     if before is not None and limit.operator == "=":
         rival = max(rival, before)
     elif before is not None and (is_place or limit.base == "reference" or before < rival):
