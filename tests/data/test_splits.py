@@ -43,7 +43,7 @@ def test_a_class_request_takes_the_classes_train_and_test_images(opened):
 def test_an_instance_request_takes_only_those_images(opened):
     s = split(opened, Request((), ("./train/owl/3.png", "train/cat/1.png", "train/cat/1.png")), ALL)
     assert [opened.images.paths[i] for i in s.forget.index] == ["train/cat/1.png", "train/owl/3.png"]
-    assert len(s.forget_test) == 0 and len(s.retain_test) == 9 and s.forgotten == ()
+    assert len(s.forget_test) == 0 and len(s.retain_test) == 9 and s.task.forgotten == ()
 
 
 def test_only_declared_splits_can_be_had(opened):
