@@ -131,9 +131,10 @@ def metrics_part() -> str:
     """Every metric with its unit, its good direction for classes and for listed images, and its source."""
     rows = []
     for m in registry.known().values():
-        images = "not defined" if "class" in m.needs else direction(m.direction(False))
-        needs = ", ".join(need for need in m.needs if need not in ("class", "relearn"))
-        rows.append([f"`{m.name}`", m.help, m.unit, direction(m.better), images, needs, m.source])
+        images = "not defined" if "class" in m.needs else direction(m.direction("images"))
+        needs = ", ".join(need for need in m.needs if need not in ("class", "images", "relearn"))
+        classes = "not defined" if "images" in m.needs else direction(m.better)
+        rows.append([f"`{m.name}`", m.help, m.unit, classes, images, needs, m.source])
     head = ["metric", "meaning", "unit", "better, for classes", "better, for images", "needs", "source"]
     return "\n".join(table(head, rows)) + "\n"
 

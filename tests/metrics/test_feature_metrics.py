@@ -42,7 +42,8 @@ def model(seed, apart=3.0, width=WIDTH, weak=()):
     x = middles[LABELS] + torch.randn(len(LABELS), width, generator=draw) + 5
     weight = axes * 3
     bias = -weight @ torch.full((width,), 5.0)
-    return Outputs(x @ weight.T + bias, x, {"conv.weight": torch.zeros(3, 3), "head.weight": weight, "head.bias": bias})
+    weights = {"conv.weight": torch.zeros(3, 3), "head.weight": weight, "head.bias": bias}
+    return Outputs(x @ weight.T + bias, x, weights, (weight, bias))
 
 
 def masked(outputs, c=0):
@@ -51,7 +52,7 @@ def masked(outputs, c=0):
     weights["head.weight"][c], weights["head.bias"][c] = 0, -1e4
     logits = outputs.logits.clone()
     logits[:, c] = -1e4
-    return Outputs(logits, outputs.features, weights)
+    return Outputs(logits, outputs.features, weights, (weights["head.weight"], weights["head.bias"]))
 
 
 def evidence(own, original=None, references=(), forgotten=(0,), **given):
@@ -190,14 +191,26 @@ def test_prototype_accuracy_is_that_of_the_network_with_the_new_row():
     assert found.detail["retain_test_loss"][2] == pytest.approx(before - sum(kept_accuracies) / 20)
 
 
-def test_a_head_without_bias_is_found_and_an_unknown_one_is_a_reason():
-    weights = {"fc.weight": ORIGINAL.weights["head.weight"]}
-    x = ORIGINAL.features - 5
-    plain = Outputs(x @ weights["fc.weight"].T, x, weights)
+def test_a_head_may_have_no_bias_and_one_that_is_not_known_or_another_layer_is_a_reason():
+    weight, x = ORIGINAL.weights["head.weight"], ORIGINAL.features - 5
+    plain = Outputs(x @ weight.T, x, {"fc.weight": weight}, (weight, None))
     assert measure(evidence(plain), ["prototype_accuracy"])["prototype_accuracy"].value > 0.8
-    for wrong in ({}, {"head.weight": torch.randn(CLASSES, WIDTH)}):
-        found = measure(evidence(Outputs(ORIGINAL.logits, ORIGINAL.features, wrong)), ["prototype_accuracy"])
-        assert "head" in found["prototype_accuracy"].reason
+
+    def reason(head):
+        given = evidence(Outputs(ORIGINAL.logits, ORIGINAL.features, ORIGINAL.weights, head))
+        return measure(given, ["prototype_accuracy"])["prototype_accuracy"].reason
+
+    assert reason(None) == "the head of the model is not known"
+    assert reason(ORIGINAL.head) == ""
+    for wrong in ((torch.randn(CLASSES, WIDTH), None), (torch.randn(CLASSES, WIDTH + 1), None), (weight, None)):
+        assert reason(wrong) == "the head does not give the model's logits from its features"
+
+
+def test_the_head_is_the_one_that_was_named_and_not_another_layer_of_its_shape():
+    weights = {"head.weight": ORIGINAL.weights["head.weight"], "twin.weight": ORIGINAL.weights["head.weight"].flip(0)}
+    twin = Outputs(ORIGINAL.logits, ORIGINAL.features, weights, ORIGINAL.head)
+    expected = measure(evidence(ORIGINAL), ["prototype_accuracy"])["prototype_accuracy"]
+    assert measure(evidence(twin), ["prototype_accuracy"])["prototype_accuracy"] == expected
 
 
 # what cannot be measured
@@ -260,7 +273,7 @@ def test_a_model_of_two_classes_can_forget_one():
     places = two.cumsum(0) - 1
     index = {name: places[part[two[part]]] for name, part in index.items()}
     weights = {name: tensor[:2] for name, tensor in ORIGINAL.weights.items()}
-    own = Outputs(ORIGINAL.logits[two][:, :2], ORIGINAL.features[two], weights)
+    own = Outputs(ORIGINAL.logits[two][:, :2], ORIGINAL.features[two], weights, (weights["head.weight"], weights["head.bias"]))
     found = values(Evidence(own, LABELS[two], index, (0,)), PROBED)
     assert all(value > 0.8 for value in found.values())
 
@@ -357,7 +370,7 @@ def digits(shipped, tmp_path_factory):
     first = load(str(paths["original"]), Plain(), options)
     found = split(first.folder, Request(("3",)), reads=ALL)
     models = {name: read(load(str(path), Plain(), options, first), options) for name, path in paths.items()}
-    return models, first.folder.images.labels, {name: getattr(found, name).index for name in ALL}, found.forgotten
+    return models, first.folder.images.labels, {name: getattr(found, name).index for name in ALL}, found.task.forgotten
 
 
 def of_digits(digits, own, references):

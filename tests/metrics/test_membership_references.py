@@ -171,11 +171,13 @@ def test_masked_classes_and_exploded_logits_leave_a_number(name):
 
 
 @pytest.mark.parametrize("name", RMIA + RATIO)
-@pytest.mark.parametrize("unseen", [0, 1])
+@pytest.mark.parametrize("unseen", [0, 1, 6])
 def test_without_unseen_peers_there_is_no_number(name, unseen):
     given = evidence(sizes=(20, 90))
     few = replace(given, splits=given.splits | {"forget_test": given.splits["forget_test"][:unseen]})
-    assert measure(few, [name])[name].reason.startswith("needs at least 2")
+    assert measure(few, [name])[name].reason.startswith("needs more images: 18 on each side would do")
+    more = evidence(sizes=(20, 120))
+    assert measure(more, [name])[name].value is not None or "1 %" in measure(more, [name])[name].reason
 
 
 def test_the_seed_decides_which_half_is_the_population():

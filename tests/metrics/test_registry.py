@@ -32,7 +32,7 @@ def test_every_metric_says_what_it_is(name):
     metric = known()[name]
     assert metric.help.endswith(".")
     assert metric.target(True) in (0, metric.most, "reference")
-    assert set(metric.needs) <= {"reference", "original", "class", *registry.COSTLY}
+    assert set(metric.needs) <= {"reference", "original", "class", "images", *registry.COSTLY}
     assert len(metric.short) <= 20
 
 
@@ -77,3 +77,36 @@ def test_direction_depends_on_what_is_forgotten():
     assert (forget.direction(kind="classes"), forget.target(kind="classes")) == ("lower", 0)
     assert (forget.direction(kind="images"), forget.target(kind="images")) == ("reference", "reference")
     assert [column.better for column in registry.columns(["test_accuracy"], kind="images")] == ["higher"]
+
+
+# what metrics ask of the evidence
+
+
+def test_scores_of_some_images_at_a_time_are_those_of_all_at_once(monkeypatch):
+    logits, labels, index = torch.randn(50, 4), torch.arange(50) % 4, torch.arange(50).flip(0)[:37]
+    given = Evidence(said(logits), labels, {})
+    expected = -logits[index].double().log_softmax(1).gather(1, labels[index, None])[:, 0]
+    for rows in (1, 7, 37, 100):
+        monkeypatch.setattr(registry, "ROWS", rows)
+        assert torch.equal(given.losses(index), expected)
+        assert torch.equal(given.scores(lambda z, y: z[:, 0], index, said(-logits)), -logits[index, 0].double())
+    assert given.losses(index[:0]).shape == (0,)
+
+
+def test_unseen_images_are_those_of_the_forgotten_classes_or_of_all_and_strangers_are_of_no_class_that_vanishes():
+    of_class, of_images = tiny(), tiny(forgotten=())
+    assert torch.equal(of_class.unseen, of_class.splits["forget_test"])
+    assert torch.equal(of_images.unseen, of_images.splits["test"])
+    assert (of_class.strangers, of_images.strangers) == ("retain_test", "test")
+    alone = Evidence(said(torch.randn(12, 4)), torch.arange(12) % 4, {"forget": torch.arange(3)}, (0,))
+    assert alone.unseen is None
+
+
+def test_what_a_model_answers_is_asked_once_for_all_rows_of_a_report():
+    other = said(torch.randn(12, 4))
+    rows = [tiny(references=[other]) for _ in range(3)]
+    answers = [row.answers(other) for row in rows]
+    assert all(one is answers[0] for one in answers)
+    assert torch.equal(answers[0], other.logits.argmax(1))
+    assert torch.equal(rows[0].right(other), other.logits.argmax(1) == rows[0].labels)
+    assert torch.equal(rows[0].correct, rows[0].right(rows[0].model))

@@ -245,17 +245,17 @@ def test_one_that_some_value_would_miss_is_judged(limit, reference, value, code)
     assert verdict(limit, reference=[{name: reference}], **{name: value}).exit_code == code
 
 
-def built_in(metric, value, *references, is_class=True):
+def built_in(metric, value, *references, kind="classes"):
     """What the built-in limit on a metric comes to with these references."""
-    one = next(limit for limit in policy.limits("full", is_class, len(references)) if limit.metric == metric)
+    one = next(limit for limit in policy.limits("full", kind, len(references)) if limit.metric == metric)
     return judge([one], {metric: Measure(value)}, [{metric: Measure(number)} for number in references]).limits[0]
 
 
-@pytest.mark.parametrize(("metric", "is_class"), [("retain_test_accuracy", True), ("test_accuracy", False)])
-def test_references_far_apart_do_not_excuse_what_was_lost(metric, is_class):
+@pytest.mark.parametrize(("metric", "kind"), [("retain_test_accuracy", "classes"), ("test_accuracy", "images")])
+def test_references_far_apart_do_not_excuse_what_was_lost(metric, kind):
     spread = (0.85, 0.90, 0.95)
-    assert built_in(metric, 0.89, *spread, is_class=is_class).outcome == "pass"
-    lost = built_in(metric, 0.88, *spread, is_class=is_class)
+    assert built_in(metric, 0.89, *spread, kind=kind).outcome == "pass"
+    lost = built_in(metric, 0.88, *spread, kind=kind)
     assert (lost.outcome, lost.target) == ("fail", 0.89)
     assert built_in("membership_auc", 0.70, *spread).tolerance > 0.05        # what is forgotten has their band
 

@@ -10,14 +10,13 @@ from torch.testing import assert_close
 from unlearn_cli.ops import attack_scores
 from unlearn_cli.ops.attack_scores import (
     confidence,
-    correctness,
     log_confidence,
     margin,
     negative_entropy,
     negative_modified_entropy,
 )
 
-NAMES = ("margin", "confidence", "negative_entropy", "negative_modified_entropy", "correctness")
+NAMES = ("margin", "confidence", "negative_entropy", "negative_modified_entropy")
 
 
 def random(n=40, k=5, scale=1.0, seed=0):
@@ -121,12 +120,6 @@ def test_extreme_logits_give_scores_that_are_numbers(row, label, log_odds):
     assert 0 <= confidence(logits, labels).item() <= 1
     for name in NAMES:
         assert not getattr(attack_scores, name)(logits, labels).isnan().any()
-
-
-def test_correctness_is_that_of_the_largest_logit():
-    logits, labels = random(200)
-    assert correctness(logits, labels).mean().item() == (logits.argmax(1) == labels).double().mean().item()
-    assert set(correctness(logits, labels).tolist()) == {0.0, 1.0}
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from unlearn_cli.ops import probes
 from unlearn_cli.ops.knowledge import DRAWS, PROBE_DRAWS, SHOTS, draws, learn, restored
 from unlearn_cli.ops.probes import gather, prototype_rows, ridge
 
@@ -87,3 +88,13 @@ def test_without_retained_test_images_a_head_is_restored_all_the_same():
     again, still = restored(*given, None, 0)
     assert still == {}
     assert again == restored(*given, KEPT, 0)[0]
+
+
+def test_images_that_are_scored_one_by_one_come_to_the_same(monkeypatch):
+    x = torch.randn(len(LABELS), 6, generator=torch.Generator().manual_seed(0)) + LABELS[:, None]
+    whole = learn(x, LABELS, CLASSES, FORGET, RETAIN, HELD, 0)
+    monkeypatch.setattr(probes, "SCORES", 1)
+    parts = learn(x, LABELS, CLASSES, FORGET, RETAIN, HELD, 0)
+    assert (parts.prototypes, parts.probes, parts.probe) == (whole.prototypes, whole.probes, whole.probe)
+    assert torch.equal(parts.separations, whole.separations)
+    assert whole.separations.mean().item() == pytest.approx(whole.separation, abs=1e-12)

@@ -19,7 +19,7 @@ from unlearn_cli.data.splits import Split
 from unlearn_cli.engine.kept import kept
 from unlearn_cli.engine.run import Options, Run, deterministic
 from unlearn_cli.errors import UnlearnError
-from unlearn_cli.kinds import Kind
+from unlearn_cli.kinds import HELD, Kind
 from unlearn_cli.metrics import registry
 from unlearn_cli.metrics.accuracy import ABSENT
 from unlearn_cli.metrics.registry import Blocks, Curves
@@ -78,7 +78,7 @@ def beside(each: Sequence[Curves | str], i: int, original: int | None, reference
 
 def parts(model: Loaded, case: Case) -> tuple[Split, Split, Split]:
     """The forget set, the retain set, and what is looked at: the classes' test images, or the listed images themselves."""
-    names = ("forget", "retain", "forget_test" if case.kind == "classes" else "forget")
+    names = ("forget", "retain", HELD[case.kind])
     forget, retain, held = (Split(name, model.folder.images, case.splits[name], case.target.task) for name in names)
     return forget, retain, held
 

@@ -43,7 +43,9 @@ class Case:
 
     @property
     def words(self) -> str:
-        return requests.in_words(self.request)
+        """The request, told from others of its kind: a list by its first image."""
+        listed = self.request.instances if self.request else None
+        return requests.in_words(self.request) + (f", {listed[0]} the first" if listed else "")
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +109,7 @@ def open_case(
     else:
         chosen = judged_by(known, folder)
     meant = requests.meant_by([*known, *chosen], folder)
-    cases = [_case(requests.apart(target, meant, folder), folder, carved) for target in chosen]
+    cases = [_case(requests.apart(target, [*known, *chosen], folder), folder, carved) for target in chosen]
     forget = torch.cat([target.images for target in chosen]).unique()
     whole, kinds = requests.union([case.request for case in cases]), len({case.kind for case in cases})
     own = all(case.request in remembered for case in cases) if given else True

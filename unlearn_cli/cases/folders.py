@@ -103,7 +103,8 @@ def in_head_order(folder: Folder, record: Record, name: str, erased: Collection[
         raise UnlearnError(
             f"the head of {name} ({len(record.classes)} classes) does not match the folders of {folder.root} "
             f"({len(images.labels.unique())}): {what}.",
-            "pass the --data folder that the model was trained on.",
+            "pass the --data folder that the model was trained on; where a class was erased, the checkpoint that forgot it "
+            "works without, and so does --class with its name.",
         )
     return numbered(folder, record.classes, [place[c] for c in own])
 

@@ -53,7 +53,8 @@ def read(model: Loaded, options: Options) -> Outputs:
         logits, features = readout(model.run(options), model.model, model.head, model.folder, tensors, model.name)
     except UnlearnError as error:  # of several models, which
         raise UnlearnError(f"{model.name}: {error.problem}", error.hint) from None
-    return Outputs(logits, features, {name: tensors[name] for name, _ in model.model.named_parameters()})
+    head = tensors[f"{model.head}.weight"], tensors.get(f"{model.head}.bias")
+    return Outputs(logits, features, {name: tensors[name] for name, _ in model.model.named_parameters()}, head)
 
 
 def measured(asked: set[str], case: Case, shadows: bool, blocks: bool) -> list[str]:
@@ -76,6 +77,7 @@ def measures(
         labels=model.folder.images.labels,
         splits=case.splits,
         forgotten=case.forgotten,
+        names=tuple(model.record.classes),
         original=original,
         references=references,
         seed=seed,

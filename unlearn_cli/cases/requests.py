@@ -91,7 +91,7 @@ def after(
     """
     needed = not {"retain", "train"}.isdisjoint(reads)
     earlier = known(lineage, folder, name, lists) if needed else resolvable(lineage, folder, lists)
-    return apart(target, meant_by(earlier, folder), folder)
+    return apart(target, earlier, folder)
 
 
 def is_covered(target: Target, lineage: Sequence[Step], folder: Folder) -> bool:
@@ -182,10 +182,12 @@ def meant_by(targets: Sequence[Target], folder: Folder) -> Tensor:
     return mask.nonzero()[:, 0]
 
 
-def apart(target: Target, meant: Tensor, folder: Folder) -> Target:
-    """A target that is given nothing of what others mean and it does not."""
-    own = meant_by([target], folder)
-    return replace(target, withheld=meant[~torch.isin(meant, own)])
+def apart(target: Target, others: Sequence[Target], folder: Folder) -> Target:
+    """A target that is given nothing of what others mean and it does not; its task teaches nothing as one of their classes."""
+    own, meant = meant_by([target], folder), meant_by(others, folder)
+    earlier = dict.fromkeys(c for one in others for c in one.task.forgotten if c not in target.task.forgotten)
+    task = replace(target.task, earlier=tuple(earlier))
+    return replace(target, task=task, withheld=meant[~torch.isin(meant, own)])
 
 
 def in_words(request: RequestRecord | None) -> str:

@@ -13,8 +13,8 @@ MAIN = {
     "classes": ("forget_accuracy", "forget_test_accuracy", "retain_accuracy", "retain_test_accuracy", "unlearning_score",
            "activation_distance", "average_gap", "tug_of_war", "membership_auc", "separation_recovery", "revived_accuracy",
            "forget_seconds"),
-    "images": ("forget_accuracy", "retain_accuracy", "test_accuracy", "forget_accuracy_gap", "activation_distance", "average_gap",
-            "tug_of_war", "membership_auc", "revived_accuracy", "forget_seconds"),
+    "images": ("forget_accuracy", "retain_accuracy", "remaining_accuracy", "test_accuracy", "forget_accuracy_gap",
+           "activation_distance", "average_gap", "tug_of_war", "membership_auc", "revived_accuracy", "forget_seconds"),
 }  # fmt: skip
 """What a table shows where all metrics are not asked for, by what the request names."""
 ELSEWHERE = {
@@ -40,7 +40,7 @@ def sorting(name: str, measured: Sequence[str], given: dict[str, bool], kind: Ki
     if name not in measured:
         hint = next((hint for need, hint in ELSEWHERE.items() if need in metric.needs), "`unlearn evaluate` does, where asked.")
         raise UnlearnError(f"--sort {name}: compare does not measure it.", hint)
-    given = given | {"class": kind == "classes"}
+    given = given | {"class": kind == "classes", "images": kind == "images"}
     for need in (*metric.needs, *(("reference",) if metric.direction(kind) == "reference" else ())):
         if not given.get(need, True):
             what, hint = NEEDED[need]

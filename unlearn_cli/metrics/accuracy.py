@@ -6,7 +6,7 @@ never masked.
 
 from math import e, exp
 
-from unlearn_cli.metrics.registry import Evidence, metric
+from unlearn_cli.metrics.registry import CLASSES_ONLY, Evidence, metric
 from unlearn_cli.metrics.report import Measure
 
 ABSENT = {
@@ -54,12 +54,9 @@ def top_two_accuracy(evidence: Evidence) -> Measure:
     index = evidence.split("test")
     if index is None:
         return Measure(None, ABSENT["test"])
-    logits, labels = evidence.logits[index], evidence.labels[index]
-    if logits.shape[1] < 3:
+    if evidence.logits.shape[1] < 3:
         return Measure(None, "with fewer than three classes every image would count")
-    # Stable: of equal logits the class with the lower index comes first, as it does for argmax.
-    choices = logits.argsort(dim=1, descending=True, stable=True)[:, :2]
-    hits = (choices == labels[:, None]).any(1)
+    hits = evidence.scores(lambda logits, labels: evidence.task.place(logits, labels) < 2, index)
     return Measure(share(hits), detail={"correct": int(hits.sum()), "n": len(hits)})
 
 
@@ -69,11 +66,12 @@ def top_two_accuracy(evidence: Evidence) -> Measure:
 def unlearning_score(evidence: Evidence) -> Measure:
     """Retained and forgotten test accuracy in one number: 1 is perfect, 0.5 is the untouched or the useless model."""
     if evidence.kind == "images":
-        return Measure(None, "defined for requests that name classes only")
+        return Measure(None, CLASSES_ONLY)
     kept, forgotten = accuracy(evidence, "retain_test"), accuracy(evidence, "forget_test")
     if kept.value is None or forgotten.value is None:
         return Measure(None, kept.reason or forgotten.reason)
-    return Measure(us(kept.value, forgotten.value))
+    fewer = min(kept.detail["n"], forgotten.detail["n"])
+    return Measure(us(kept.value, forgotten.value), detail={"n": fewer})
 
 
 @metric(better="lower", needs=("reference",), short="Δ forget", source="TMU: gap to the retrained model, Delta")
@@ -85,10 +83,9 @@ def forget_accuracy_gap(evidence: Evidence) -> Measure:
     if own.value is None:
         return own
     index = evidence.splits["forget"]
-    labels = evidence.labels[index]
-    theirs = [share(other.logits[index].argmax(1) == labels) for other in evidence.references]
+    theirs = [share(evidence.right(other)[index]) for other in evidence.references]
     gaps = [abs(own.value - value) for value in theirs]          # the mean of distances, not the distance of means
-    return Measure(sum(gaps) / len(gaps), detail={"references": len(gaps)})
+    return Measure(sum(gaps) / len(gaps), detail={"n": len(index), "references": len(gaps)})
 
 
 def accuracy(evidence: Evidence, split: str) -> Measure:

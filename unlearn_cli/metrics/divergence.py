@@ -4,7 +4,7 @@ from collections.abc import Callable
 from math import isfinite, log, sqrt
 
 from unlearn_cli.metrics.accuracy import ABSENT
-from unlearn_cli.metrics.registry import Evidence, metric
+from unlearn_cli.metrics.registry import ROWS, Evidence, Outputs, metric
 from unlearn_cli.metrics.report import Measure
 from unlearn_cli.metrics.scores import losses_of_sides
 
@@ -65,16 +65,19 @@ def zrf(evidence: Evidence) -> Measure:
 
     ZRF = 1 - mean_{x in D_f} JS(p(x), p_random(x)) / ln 2, from 0 to 1.
     """
+    import torch
+
     from unlearn_cli.ops.density import jensen_shannon
     from unlearn_cli.ops.losses import entropy
 
     logits, reason = own_and_random(evidence)
     if reason:
         return Measure(None, reason)
-    own, random = (x.softmax(1) for x in logits)
-    value = max(0.0, 1 - jensen_shannon(own, random).mean().item() / log(2))
-    doubt = entropy(logits[1]).mean().item() / log(own.shape[1]) if own.shape[1] > 1 else 0.0
-    return Measure(value, detail={"n": len(own), "random_entropy": doubt, "seed": evidence.seed})
+    own, random = logits
+    parts = list(zip(own.split(ROWS), random.split(ROWS), strict=True))
+    apart = torch.cat([jensen_shannon(x.double().softmax(1), y.double().softmax(1)) for x, y in parts]).mean().item()
+    doubt = torch.cat([entropy(y.double()) for _, y in parts]).mean().item() / log(own.shape[1]) if own.shape[1] > 1 else 0.0
+    return Measure(max(0.0, 1 - apart / log(2)), detail={"n": len(own), "random_entropy": doubt, "seed": evidence.seed})
 
 
 @metric(
@@ -93,7 +96,7 @@ def zrf_official(evidence: Evidence) -> Measure:
     logits, reason = own_and_random(evidence)
     if reason:
         return Measure(None, reason)
-    log_p, log_q = (x.log_softmax(1) for x in logits)
+    log_p, log_q = (x.double().log_softmax(1) for x in logits)
     m = (log_p.exp() + log_q.exp()) / 2
     value = 1 - (torch.xlogy(m, m) - m * (log_p + log_q) / 2).mean().item()
     if not isfinite(value):
@@ -107,26 +110,31 @@ def from_references(evidence: Evidence, distance: Callable) -> Measure:
     Args:
         distance: (n, K) and (n, K) float64 -> (n,).
     """
+    import torch
+
     if reason := evidence.not_comparable():
         return Measure(None, reason)
     index = evidence.split("forget")
     if index is None:
         return Measure(None, ABSENT["forget"])
-    own, *others = (
-        outputs.logits[index].double().softmax(1) for outputs in (evidence.model, *evidence.references)
-    )  # fmt: skip
-    values = [distance(own, other).mean().item() for other in others]
+    parts, own = index.split(ROWS), evidence.logits
+
+    def apart(other: Outputs) -> float:
+        pairs = ((own[part].double().softmax(1), other.logits[part].double().softmax(1)) for part in parts)
+        return torch.cat([distance(*pair) for pair in pairs]).mean().item()
+
+    values = [apart(other) for other in evidence.references]
     return Measure(sum(values) / len(values), detail={"n": len(index), "references": len(values)})
 
 
 def own_and_random(evidence: Evidence):
-    """Logits on the forget set of the model and of the network with random weights, (n, K) float64; or None, and why."""
+    """Logits on the forget set of the model and of the network with random weights, (n, K) each; or None, and why."""
     index = evidence.split("forget")
     if index is None:
         return None, ABSENT["forget"]
     if evidence.random_logits is None:
         return None, "needs a network with random weights"
-    own, random = evidence.logits[index].double(), evidence.random_logits.double()
+    own, random = evidence.logits[index], evidence.random_logits
     assert own.shape == random.shape, f"random logits {tuple(random.shape)} for {tuple(own.shape)}"
     if not bool(random.amax(1).isfinite().all()):
         return None, "the outputs of the network with random weights are not finite"

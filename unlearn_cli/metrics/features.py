@@ -8,10 +8,12 @@ between the retrained and the original model does. Recoveries are that place: 0 
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 from typing import TYPE_CHECKING
 
 from unlearn_cli.metrics.accuracy import ABSENT, share
-from unlearn_cli.metrics.registry import Evidence, Outputs, metric
+from unlearn_cli.metrics.enough import too_few
+from unlearn_cli.metrics.registry import CLASSES_ONLY, IMAGES_ONLY, ROWS, Evidence, Outputs, metric
 from unlearn_cli.metrics.report import Measure
 
 if TYPE_CHECKING:
@@ -23,8 +25,6 @@ POINTS = 0.03
 """Accuracies of original and reference that lie closer than this cannot be told from noise."""
 APART = 0.05
 """The same for class separations."""
-CLASSES_ONLY = "defined for requests that name classes only"
-IMAGES_ONLY = "defined for requests that name images only"
 
 
 @metric(better="reference", needs=("class",), short="probe", source="representation audit: closed-form ridge probe")
@@ -77,8 +77,22 @@ def class_separation(evidence: Evidence) -> Measure:
 
 @metric(better="lower", needs=("class", "original", "reference"), short="separation recovery", source="ours")
 def separation_recovery(evidence: Evidence) -> Measure:
-    """Where the class separation lies between the references' (0) and the original's (1)."""
-    return recovery(evidence, lambda known: known.separation, APART)
+    """Where the class separation lies between the references' (0) and the original's (1).
+
+    `noise_of_images` is the ratio's standard deviation over other test images, every model asked about the same ones.
+    """
+    import torch
+
+    found = recovery(evidence, lambda known: known.separation, APART)
+    if found.value is None:
+        return found
+    models = (evidence.model, evidence.original, *evidence.references)
+    own, original, *references = (knowledge(evidence, outputs)[0].separations for outputs in models)
+    base = torch.stack(references).mean(0)
+    rest = own - base - found.detail["ratio"] * (original - base)
+    gap = found.detail["original"] - found.detail["reference"]
+    noise = (rest.std() / len(rest) ** 0.5 / gap).item() if len(rest) > 1 else inf
+    return Measure(found.value, detail=found.detail | {"noise_of_images": noise})
 
 
 @metric(better="reference", needs=("class",), short="prototype head", source="prototype attack: 10 images, no training")
@@ -92,12 +106,15 @@ def prototype_accuracy(evidence: Evidence) -> Measure:
     known, reason = knowledge(evidence, evidence.model)
     if known is None:
         return Measure(None, reason)
-    head = head_of(evidence.model)
+    head = evidence.model.head
     if head is None:
-        return Measure(None, "no weights of the model give its logits from its features: its head is not known")
+        return Measure(None, "the head of the model is not known")
+    if not gives_logits(evidence.model, *head):
+        return Measure(None, "the head does not give the model's logits from its features")
     kept, of = evidence.split("retain_test"), (evidence.model.features, evidence.labels, evidence.logits)
+    rows = tuple(part if part is None else part.double() for part in head)
     again, still = restored(
-        *of, head, known.centre, evidence.splits["forget"], evidence.splits["forget_test"], kept, evidence.seed
+        *of, rows, known.centre, evidence.splits["forget"], evidence.splits["forget_test"], kept, evidence.seed
     )
     detail = {"n": known.n, "draws": DRAWS, "shots": list(again), "accuracy": list(again.values())}
     if kept is not None:
@@ -122,7 +139,7 @@ def similarity_to_reference(evidence: Evidence) -> Measure:
     return similarity(evidence, evidence.references)
 
 
-@metric(better="reference", short="nearness AUC", source="ours; membership by features")
+@metric(better="reference", needs=("images",), short="nearness AUC", source="ours; membership by features")
 def feature_membership_auc(evidence: Evidence) -> Measure:
     """Chance that a listed image lies nearer its class's mean feature than an unseen image of the class; ties count half.
 
@@ -138,7 +155,7 @@ def feature_membership_auc(evidence: Evidence) -> Measure:
         if index is None:
             return Measure(None, ABSENT[name])
     features, labels = evidence.model.features, evidence.labels
-    if reason := unusable(features[retain]):
+    if reason := unusable(features, retain):
         return Measure(None, reason)
     means, present, centre = probes.class_means(features, labels, retain, evidence.logits.shape[1])
     wins, compared, unseen = 0.0, 0, 0
@@ -151,6 +168,8 @@ def feature_membership_auc(evidence: Evidence) -> Measure:
             compared, unseen = compared + len(own), unseen + len(others)
     if not compared:
         return Measure(None, "no class of the listed images has both test images and images to retain")
+    if few := too_few(compared, unseen):
+        return few
     return Measure(wins / compared, detail={"n": compared, "n_unseen": unseen})
 
 
@@ -174,7 +193,7 @@ def learn(evidence: Evidence, outputs: Outputs) -> tuple[Knowledge | None, str]:
             return None, ABSENT[name]
     forget, retain, held = (evidence.splits[name] for name in ("forget", "retain", "forget_test"))
     features, labels = outputs.features, evidence.labels
-    if reason := unusable(features[torch.cat([forget, retain, held])]):
+    if reason := unusable(features, torch.cat([forget, retain, held])):
         return None, reason
     if not bool(torch.isin(labels[held], labels[forget]).all()):
         return None, "a forgotten class has test images and no training images"
@@ -202,7 +221,8 @@ def recovery(evidence: Evidence, of: Callable[[Knowledge], float], least: float)
             return Measure(None, reason)
         found.append(of(known))
     own, original, *references = found
-    return between(own, original, references, least)
+    place = between(own, original, references, least)
+    return place if place.value is None else Measure(place.value, detail=place.detail | {"n": known.n})
 
 
 def between(own: float, original: float, references: list[float], least: float) -> Measure:
@@ -235,26 +255,20 @@ def similarity(evidence: Evidence, others: list[Outputs]) -> Measure:
     return Measure(sum(values) / len(values), detail={"n": len(index), "models": len(values)})
 
 
-def head_of(outputs: Outputs) -> tuple[Tensor, Tensor | None] | None:
-    """Weight and bias, float64, of the layer that gives the logits from the features; None when there is none."""
-    width, classes = outputs.features.shape[1], outputs.logits.shape[1]
-    some = slice(None, 100)
-    for name, weight in reversed(outputs.weights.items()):
-        if weight.shape == (classes, width) and name.endswith("weight"):
-            bias = outputs.weights.get(name.removesuffix("weight") + "bias")
-            w, b = weight.double(), None if bias is None else bias.double()
-            logits = outputs.features[some].double() @ w.T
-            logits = logits if b is None else logits + b
-            wanted = outputs.logits[some].double()
-            if bool(((logits - wanted).abs() <= 1e-2 * (1 + wanted.abs().amax(1, keepdim=True))).all()):
-                return w, b
-    return None
+def gives_logits(outputs: Outputs, weight: Tensor, bias: Tensor | None) -> bool:
+    """Whether a head gives the logits of some images from their features, as far as the model's own precision goes."""
+    features, wanted = outputs.features[:100].double(), outputs.logits[:100].double()
+    if weight.shape != (wanted.shape[1], features.shape[1]):
+        return False
+    found = features @ weight.double().T + (0 if bias is None else bias.double())
+    return bool(((found - wanted).abs() <= 1e-2 * (1 + wanted.abs().amax(1, keepdim=True))).all())
 
 
-def unusable(features: Tensor) -> str:
-    """Why nothing can be learned of features, or nothing."""
-    if not bool(features.isfinite().all()):
+def unusable(features: Tensor, index: Tensor) -> str:
+    """Why nothing can be learned of the features of a split, or nothing."""
+    parts = index.split(ROWS)
+    if not all(bool(features[part].isfinite().all()) for part in parts):
         return "the features are not finite"
-    if bool((features == features[0]).all()):
+    if all(bool((features[part] == features[index[0]]).all()) for part in parts):
         return "the features are the same for every image"
     return ""

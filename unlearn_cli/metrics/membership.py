@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from unlearn_cli.metrics.enough import too_few
 from unlearn_cli.metrics.registry import Evidence, metric
 from unlearn_cli.metrics.report import Measure
 
@@ -24,7 +25,6 @@ SONG = "Song and Mittal 2021"
 CARLINI = "Carlini et al. 2022: low false-positive rates"
 CLIP = 100.0            # methods that ascend the loss leave huge ones, which would rule the fit
 FOLDS = 10
-FEW = 20
 
 
 @metric(better="reference", short="MIA accuracy", source="SULI, after Kurmanji et al. 2023: attack on losses")
@@ -36,20 +36,19 @@ def membership_accuracy(evidence: Evidence) -> Measure:
 
     forget, unseen = sides(evidence)
     n = min(len(forget), len(unseen))
-    if n < 2:
-        return too_few(n)
+    if few := too_few(n, n):
+        return few
     draws = torch.Generator().manual_seed(evidence.seed)
     members, others = (index[torch.randperm(len(index), generator=draws)[:n]] for index in (forget, unseen))
     losses = evidence.losses(torch.cat([members, others])).clamp(-CLIP, CLIP)
     is_member = torch.arange(2 * n) < n
 
-    folds = min(FOLDS, n)
-    fold = torch.arange(n).remainder(folds).repeat(2)      # both sides are in random order already
+    fold = torch.arange(n).remainder(FOLDS).repeat(2)      # both sides are in random order already
     scores = logistic.cross_validate(losses, is_member, fold)
     if scores is None:
         return Measure(None, "the attack's regression did not converge")
-    note = f"{n} images on each side" if n >= FEW else f"only {n} images on each side, in {folds} folds: says little"
-    detail = {"n": n, "folds": folds, "std": scores.std(correction=0).item(), "note": note}
+    note = f"{n} images on each side"
+    detail = {"n": n, "n_unseen": n, "folds": FOLDS, "std": scores.std(correction=0).item(), "note": note}
     return Measure(scores.mean().item(), detail=detail)
 
 
@@ -86,7 +85,7 @@ def modified_entropy_auc(evidence: Evidence) -> Measure:
 @metric(better="reference", unit="score", most=1, short="MIA AUC, correct", source=SONG)
 def correctness_auc(evidence: Evidence) -> Measure:
     """One half, plus half of by how much more often forgotten images are classified correctly than unseen ones."""
-    return by_score(evidence, "correctness")
+    return on_sides(evidence, lambda e, index: e.correct[index].double(), auc_measure)
 
 
 @metric(better="reference", title="membership TPR at 1 % FPR", short="TPR at 1 % FPR", source=CARLINI)
@@ -110,7 +109,7 @@ def by_score(evidence: Evidence, name: str) -> Measure:
     from unlearn_cli.ops import attack_scores
 
     score = getattr(attack_scores, name)
-    return on_sides(evidence, lambda e, index: score(e.logits[index], e.labels[index]), auc_measure)
+    return on_sides(evidence, lambda e, index: e.scores(score, index), auc_measure)
 
 
 def on_sides(
@@ -118,8 +117,8 @@ def on_sides(
 ) -> Measure:
     """A number from the scores of forgotten and of unseen images."""
     forget, unseen = sides(evidence)
-    if (fewer := min(len(forget), len(unseen))) < 2:
-        return too_few(fewer)
+    if few := too_few(len(forget), len(unseen)):
+        return few
     return summary(score(evidence, forget), score(evidence, unseen))
 
 
@@ -159,9 +158,4 @@ def sides(evidence: Evidence) -> tuple[Tensor, Tensor]:
 
 def unmixed_sides(evidence: Evidence):
     """Positions of the forget set, and of the forgotten classes' test images, or all where the request names images."""
-    forget, unseen = evidence.split("forget"), evidence.split("forget_test" if evidence.kind == "classes" else "test")
-    return [() if index is None else index for index in (forget, unseen)]
-
-
-def too_few(n: int) -> Measure:
-    return Measure(None, f"needs at least 2 images on each side, there {'is' if n == 1 else 'are'} {n}")
+    return [() if index is None else index for index in (evidence.split("forget"), evidence.unseen)]

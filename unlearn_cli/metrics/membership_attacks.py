@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from unlearn_cli.metrics.accuracy import ABSENT
-from unlearn_cli.metrics.membership import FEW, too_few
+from unlearn_cli.metrics.enough import too_few
 from unlearn_cli.metrics.registry import Evidence, metric
 from unlearn_cli.metrics.report import Measure
 
@@ -41,14 +41,14 @@ def membership_efficacy(evidence: Evidence) -> Measure:
         return given
     forget, retain, unseen = given
     n = min(len(retain), len(unseen))
-    if n < 2:
-        return too_few(n)
+    if few := too_few(n, n):
+        return few
     draws = torch.Generator().manual_seed(evidence.seed)
     members, others = (index[torch.randperm(len(index), generator=draws)[:n]] for index in (retain, unseen))
     labels = evidence.labels
 
     def scores(index: Tensor) -> Tensor:
-        return margin(evidence.logits[index], labels[index])
+        return evidence.scores(margin, index)
 
     known = [(scores(index), labels[index]) for index in (members, others)]
     cut, accuracy = roc.best_threshold(known[0][0], known[1][0])
@@ -56,9 +56,9 @@ def membership_efficacy(evidence: Evidence) -> Measure:
         return Measure(None, NO_THRESHOLD)
     cuts = torch.full((evidence.logits.shape[1],), cut, dtype=torch.float64)
     own = 0
-    for label in labels[forget].unique().tolist():
-        sides = [score[label == of] for score, of in known]
-        if min(map(len, sides)) >= PER_CLASS and (best := roc.best_threshold(*sides))[1] > 0.5:
+    often = torch.stack([of.bincount(minlength=len(cuts)) for _, of in known]).amin(0) >= PER_CLASS
+    for label in labels[forget].unique()[often[labels[forget].unique()]].tolist():
+        if (best := roc.best_threshold(*(score[label == of] for score, of in known)))[1] > 0.5:
             cuts[label], own = best[0], own + 1
 
     def called_unseen(index: Tensor) -> int:
@@ -67,7 +67,7 @@ def membership_efficacy(evidence: Evidence) -> Measure:
     hits, n_forget = called_unseen(forget), len(forget)
     low, high = clopper_pearson(hits, n_forget)
     detail = {"n": n_forget, "low": low, "high": high, "fitted_on": 2 * n, "balanced_accuracy": accuracy, "thresholds": own or 1}
-    peers = evidence.split("forget_test") if evidence.kind == "classes" else others[torch.isin(labels[others], labels[forget])]
+    peers = evidence.unseen if evidence.kind == "classes" else others[torch.isin(labels[others], labels[forget])]
     if peers is not None and len(peers):
         detail["unseen_share"] = called_unseen(peers) / len(peers)
     return Measure(hits / n_forget, detail=detail | weakness(accuracy, n))
@@ -96,8 +96,10 @@ def population_attack(evidence: Evidence) -> Measure:
     wanted = None if evidence.kind == "classes" else labels[forget]
     found = alike(labels[retain], labels[unseen], wanted, torch.Generator().manual_seed(evidence.seed))
     members, others, population = retain[found[0]], unseen[found[1]], unseen[found[2]]
-    if (n := len(others)) < 2:
-        return Measure(None, f"needs at least 4 unseen images of classes that are retained too, there are {n + len(population)}")
+    n = len(others)
+    if few := too_few(n, n):
+        there = f"{few.reason}, half of the unseen images of classes that are retained too"
+        return Measure(None, there)
     losses = [evidence.losses(index) for index in (forget, members, others, population)]
     detail = population_success(*losses)
     if detail["balanced_accuracy"] == 0.5:
@@ -113,7 +115,7 @@ def population_attack(evidence: Evidence) -> Measure:
 
 def known_sides(evidence: Evidence) -> tuple[Tensor, Tensor, Tensor] | Measure:
     """Positions of the forget set, and of the retained and the unseen images that an attack may learn from."""
-    names = ("forget", "retain", "retain_test" if evidence.kind == "classes" else "test")
+    names = ("forget", "retain", evidence.strangers)
     found = [evidence.split(name) for name in names]
     missing = next((name for name, index in zip(names, found, strict=True) if index is None), None)
     return Measure(None, ABSENT[missing]) if missing else tuple(found)
@@ -124,8 +126,6 @@ def weakness(accuracy: float, n: int) -> dict[str, str]:
 
     Twice its excess over 1/2 is Smirnov's largest distance between two samples of one distribution.
     """
-    if n < FEW:
-        return {"note": f"learned from only {n} images on each side: says little"}
     if 2 * accuracy - 1 <= SMIRNOV * (2 / n) ** 0.5:
         return {"note": "the attack cannot tell this model's retained images from unseen ones either: says little"}
     return {}

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from unlearn_cli.metrics.membership import auc_measure, sides, too_few, tpr_measure
+from unlearn_cli.metrics.enough import too_few
+from unlearn_cli.metrics.membership import auc_measure, sides, tpr_measure
 from unlearn_cli.metrics.registry import Evidence, metric
 from unlearn_cli.metrics.report import Measure
 
@@ -85,13 +86,12 @@ def rmia(evidence: Evidence) -> tuple[Tensor, Tensor, dict] | Measure:
         return Measure(None, reason)
     forget, unseen = peers(evidence, torch.Generator().manual_seed(evidence.seed))
     population, others = unseen[: len(unseen) // 2], unseen[len(unseen) // 2 :]
-    if min(len(forget), len(population)) < 2:
-        return Measure(None, f"needs at least 2 forgotten and 4 unseen images, there are {len(forget)} and {len(unseen)}")
+    if few := too_few(len(forget), len(population)):
+        return Measure(None, f"{few.reason}: half of the {len(unseen)} unseen images are the population")
 
     def ratios(index: Tensor) -> Tensor:
-        labels = evidence.labels[index]
-        theirs = torch.stack([margin(other.logits[index], labels) for other in evidence.references])
-        return log_ratio(margin(evidence.logits[index], labels), theirs)
+        theirs = torch.stack([evidence.scores(margin, index, other) for other in evidence.references])
+        return log_ratio(evidence.scores(margin, index), theirs)
 
     among = ratios(population)
     detail = {"references": len(evidence.references), "population": len(population)}
@@ -111,13 +111,12 @@ def likelihood_ratios(evidence: Evidence) -> tuple[Tensor, Tensor, dict] | Measu
         if reason := evidence.not_comparable(kind, fewest=2):
             return Measure(None, reason)
     forget, unseen = peers(evidence, torch.Generator().manual_seed(evidence.seed))
-    if (fewer := min(len(forget), len(unseen))) < 2:
-        return too_few(fewer)
+    if few := too_few(len(forget), len(unseen)):
+        return few
     index = torch.cat([forget, unseen])
-    labels = evidence.labels[index]
-    own = margin(evidence.logits[index], labels)
+    own = evidence.scores(margin, index)
     inside, outside = (
-        torch.stack([margin(other.logits[index], labels) for other in models])
+        torch.stack([evidence.scores(margin, index, other) for other in models])
         for models in (evidence.shadows, evidence.references)
     )
     scores = likelihood_ratio(own, inside, outside)

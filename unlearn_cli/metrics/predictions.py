@@ -25,16 +25,16 @@ def prediction_entropy(evidence: Evidence) -> Measure:
     index = evidence.split("forget")
     if index is None:
         return Measure(None, ABSENT["forget"])
-    retained = evidence.logits.shape[1] - len(evidence.forgotten)
+    retained = int((~evidence.task.gone()).sum())
     if retained < 2:
         return Measure(None, "fewer than two classes are retained")
 
     def spread(h) -> float:
         return float(-h.xlogy(h).sum()) / log(retained) + 0.0       # no -0
 
-    shares = histogram(evidence.model, index)
+    shares = histogram(evidence, index)
     detail = {"n": len(index), "distribution": shares.tolist()} | on_others(
-        evidence, lambda other: spread(histogram(evidence.model, other)), ("forget_test",)
+        evidence, lambda other: spread(histogram(evidence, other)), ("forget_test",)
     )
     return Measure(spread(shares), detail=detail)
 
@@ -45,13 +45,13 @@ def prediction_share(evidence: Evidence) -> Measure:
     index = evidence.split("forget")
     if index is None:
         return Measure(None, ABSENT["forget"])
-    shares = histogram(evidence.model, index)
+    shares = histogram(evidence, index)
     value = shares.max().item()
     detail = {"n": len(index), "class": int(shares.argmax())} | on_others(
-        evidence, lambda other: histogram(evidence.model, other).max().item(), ("forget_test",)
+        evidence, lambda other: histogram(evidence, other).max().item(), ("forget_test",)
     )
     if value > MOST_IN_ONE and not evidence.not_comparable():
-        others = [histogram(other, index).max().item() for other in evidence.references]
+        others = [histogram(evidence, index, other).max().item() for other in evidence.references]
         if max(others) <= MOST_IN_ONE:
             detail["note"] = "over half of the forget set in one class, unlike any reference (Streisand check)"
     return Measure(value, detail=detail)
@@ -70,8 +70,8 @@ def prediction_divergence(evidence: Evidence) -> Measure:
     index = evidence.split("forget")
     if index is None:
         return Measure(None, ABSENT["forget"])
-    own = histogram(evidence.model, index)
-    values = [jensen_shannon(own, histogram(other, index)).item() for other in evidence.references]
+    own = histogram(evidence, index)
+    values = [jensen_shannon(own, histogram(evidence, index, other)).item() for other in evidence.references]
     return Measure(sum(values) / len(values), detail={"n": len(index), "references": len(values)})
 
 
@@ -83,32 +83,32 @@ def mean_entropy(evidence: Evidence) -> Measure:
         return Measure(None, ABSENT["forget"])
     if evidence.logits.shape[1] < 2:
         return Measure(None, "there is one class only")
-    own = entropies(evidence.model, index)
+    own = entropies(evidence, index)
     value = own.mean().item()
     detail = {"n": len(index), "histogram": binned(own)}
     for name in ("retain", "test"):
         other = evidence.split(name)
         if other is not None:
-            values = entropies(evidence.model, other)
+            values = entropies(evidence, other)
             detail |= {name: values.mean().item(), f"{name}_histogram": binned(values)}
     if not evidence.not_comparable():
-        gaps = [abs(value - entropies(other, index).mean().item()) for other in evidence.references]
+        gaps = [abs(value - entropies(evidence, index, other).mean().item()) for other in evidence.references]
         if min(gaps) > OFF:
             detail["note"] = f"further than {OFF} from the mean entropy of every reference (Streisand check)"
     return Measure(value, detail=detail)
 
 
-def histogram(outputs: Outputs, index):
-    """(K,) float64 share of each predicted class; no class is masked."""
-    counts = outputs.logits[index].argmax(1).bincount(minlength=outputs.logits.shape[1])
+def histogram(evidence: Evidence, index, outputs: Outputs | None = None):
+    """(K,) float64 share of each class that a model predicts, by default the judged one; no class is masked."""
+    counts = evidence.answers(outputs or evidence.model)[index].bincount(minlength=evidence.task.count)
     return counts.double() / len(index)
 
 
-def entropies(outputs: Outputs, index):
-    """(n,) float64 entropies of the probabilities over ln K, from 0 to 1."""
+def entropies(evidence: Evidence, index, outputs: Outputs | None = None):
+    """(n,) float64 entropies of a model's probabilities over ln K, from 0 to 1; by default the judged one's."""
     from unlearn_cli.ops.losses import entropy
 
-    return (entropy(outputs.logits[index].double()) / log(outputs.logits.shape[1])).clamp(0, 1)
+    return (evidence.scores(lambda logits, labels: entropy(logits), index, outputs) / log(evidence.task.count)).clamp(0, 1)
 
 
 def binned(fractions) -> list[float]:

@@ -16,16 +16,22 @@ from typing import TYPE_CHECKING
 
 from unlearn_cli import metrics
 from unlearn_cli.errors import UnlearnError
-from unlearn_cli.kinds import Kind
+from unlearn_cli.kinds import STRANGERS, UNSEEN, Kind
 from unlearn_cli.metrics.report import Column, Measure
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from unlearn_cli.tasks.classes import Classes
+
 DIRECTIONS = ("higher", "lower", "reference")
 COSTLY = {"relearn", "random", "curves", "revival", "shadow", "blocks"}
 """Needs that take passes of their own, or training."""
+CLASSES_ONLY = "defined for requests that name classes only"
+IMAGES_ONLY = "defined for requests that name images only"
 UNITS = ("fraction", "score", "seconds", "epochs", "steps")
+ROWS = 4096
+"""Images whose logits are read at a time where a number is computed in float64: no second copy of all logits is made."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,12 +42,14 @@ class Outputs:
         logits: (N, K) float32.
         features: (N, d) float32, what the head reads.
         weights: every parameter by name, as the checkpoint holds it; no buffers.
+        head: (K, d) weight and (K,) bias, None without one, of the layer that gives the logits from the features.
         learned: what metrics learned of it, by what they were asked: one report's rows share original and references.
     """
 
     logits: Tensor
     features: Tensor
     weights: dict[str, Tensor]
+    head: tuple[Tensor, Tensor | None] | None = None
     learned: dict[tuple, object] = field(default_factory=dict, init=False, repr=False)
 
 
@@ -95,6 +103,7 @@ class Evidence:
         random_logits: (n_forget, K) of a network with random weights on the forget set, in the order of its split.
         shadows: models that were trained with the forget set and forgot it by the judged one's method, with other seeds.
         blocks: how alike the blocks are to other models', where that was measured.
+        names: of the classes, by their index.
     """
 
     model: Outputs
@@ -110,6 +119,7 @@ class Evidence:
     random_logits: Tensor | None = None
     shadows: list[Outputs] = field(default_factory=list)
     blocks: Blocks | None = None
+    names: tuple[str, ...] = ()
 
     @property
     def logits(self) -> Tensor:
@@ -122,9 +132,36 @@ class Evidence:
         return "classes" if self.forgotten else "images"
 
     @cached_property
+    def task(self) -> Classes:
+        """What a label is, and which of them are to vanish."""
+        from unlearn_cli.tasks.classes import Classes
+
+        return Classes(self.logits.shape[1], self.forgotten)
+
+    @property
+    def unseen(self) -> Tensor | None:
+        """The positions of the images of the forget set's classes that no model saw, or None where there are none."""
+        return self.split(UNSEEN[self.kind])
+
+    @property
+    def strangers(self) -> str:
+        """The split of the unseen images that an attacker may learn from."""
+        return STRANGERS[self.kind]
+
+    @property
     def correct(self) -> Tensor:
-        """(N,) bool: the largest logit is the true class; no class is masked."""
-        return self.logits.argmax(1) == self.labels
+        """(N,) bool: the judged model's answer is the true one; no class is masked."""
+        return self.right(self.model)
+
+    def answers(self, outputs: Outputs) -> Tensor:
+        """(N,) what a model takes every image for; its outputs keep it, for all rows of a report."""
+        if (asked := ("answers", self.task)) not in outputs.learned:
+            outputs.learned[asked] = self.task.answer(outputs.logits)
+        return outputs.learned[asked]
+
+    def right(self, outputs: Outputs) -> Tensor:
+        """(N,) bool: a model's answer is the true one."""
+        return self.answers(outputs) == self.labels
 
     def split(self, name: str) -> Tensor | None:
         """The positions of a split, or None when it has no images."""
@@ -132,8 +169,21 @@ class Evidence:
         return None if index is None or len(index) == 0 else index
 
     def losses(self, index: Tensor) -> Tensor:
-        """(n,) cross-entropy in float64: in float32 confident models would tie at zero."""
-        return -self.logits[index].double().log_softmax(1).gather(1, self.labels[index, None])[:, 0]
+        """(n,) the task's loss in float64: in float32 confident models would tie at zero."""
+        return self.scores(self.task.loss, index)
+
+    def scores(self, score: Callable[[Tensor, Tensor], Tensor], index: Tensor, outputs: Outputs | None = None) -> Tensor:
+        """(n,) one number for each image of a split, some images at a time, so that memory does not grow with the split.
+
+        Args:
+            score: (m, K) float64 logits and (m,) labels -> (m,).
+            outputs: of the model that is asked; the judged one when left out.
+        """
+        import torch
+
+        logits = (outputs or self.model).logits
+        found = [score(logits[part].double(), self.labels[part]) for part in index.split(ROWS)]
+        return torch.cat(found) if found else torch.empty(0, dtype=torch.float64)
 
     def not_comparable(self, kind: str = "reference", fewest: int = 1) -> str:
         """Why the outputs of the references, or of the "shadow" models, cannot be held against the judged one's, or nothing."""
@@ -215,7 +265,7 @@ def metric(
         unit: "fraction" (shown in per cent), "score", "seconds", "epochs" or "steps".
         most: the largest value possible; 1 for a fraction.
         about: "forgetting", or what else it speaks of: "keeping", "both", "cost".
-        needs: any of "reference", "original", "class" and those of COSTLY: without it no number.
+        needs: any of "reference", "original", "class", "images" and those of COSTLY: without it no number.
         title, short: headings; the name with spaces when left out.
         source: where the definition comes from.
     """

@@ -7,7 +7,7 @@ steps, or none of the forgotten images at all.
 from collections.abc import Sequence
 from typing import Any
 
-from unlearn_cli.kinds import Kind
+from unlearn_cli.kinds import HELD, Kind
 from unlearn_cli.metrics.features import POINTS, between
 from unlearn_cli.metrics.registry import Curves, Evidence, metric
 from unlearn_cli.metrics.report import Measure, Series
@@ -35,7 +35,7 @@ def relearn_steps(evidence: Evidence) -> Measure:
     goal, reason = (None, reason) if curves is None else goal_of(curves)
     if goal is None:
         return Measure(None, reason)
-    detail = {"cap": curves.steps[-1], "goal": goal} | points(curves)
+    detail = {"cap": curves.steps[-1], "goal": goal} | points(curves) | looked_at(evidence)
     found = relearn_time(curves.steps, mean_curve(curves.model), goal)
     if found is None:
         return Measure(float(curves.steps[-1]), detail=detail, more_than=True)
@@ -59,6 +59,7 @@ def anamnesis_index(evidence: Evidence) -> Measure:
     own, *others = (relearn_time(curves.steps, mean_curve(c), goal) for c in (curves.model, *curves.references))
     cap = curves.steps[-1]
     detail = {"cap": cap, "goal": goal, "references": len(others), "reference_never": sum(time is None for time in others)}
+    detail |= looked_at(evidence)
     if own is not None:
         detail["steps"] = own
     base = sum(cap if time is None else time for time in others) / len(others)
@@ -91,7 +92,7 @@ def relearn_area(evidence: Evidence) -> Measure:
     found = between(areas[0], areas[1], areas[2:], POINTS)
     if found.value is None:
         return found
-    return Measure(found.value, detail=found.detail | points(curves))
+    return Measure(found.value, detail=found.detail | points(curves) | looked_at(evidence))
 
 
 @metric(better="lower", instances="reference", needs=("revival",), short="revived", source="relearning attack, retain set alone")
@@ -104,7 +105,13 @@ def revived_accuracy(evidence: Evidence) -> Measure:
     if curves is None:
         return Measure(None, reason)
     detail = points(curves)
-    return Measure(detail["highest"], detail={"before": detail["curve"][0]} | detail)
+    return Measure(detail["highest"], detail={"before": detail["curve"][0]} | detail | looked_at(evidence))
+
+
+def looked_at(evidence: Evidence) -> dict[str, int]:
+    """How many images the curves are drawn of."""
+    index = evidence.split(HELD[evidence.kind])
+    return {} if index is None else {"n": len(index)}
 
 
 def measured_by(arm: str, kind: Kind) -> list[str]:

@@ -4,7 +4,8 @@ Unseen are the test images of the forgotten classes, or all test images when the
 """
 
 from unlearn_cli.metrics.accuracy import accuracy
-from unlearn_cli.metrics.membership import FEW, too_few, unmixed_sides
+from unlearn_cli.metrics.enough import too_few
+from unlearn_cli.metrics.membership import unmixed_sides
 from unlearn_cli.metrics.registry import Evidence, metric
 from unlearn_cli.metrics.report import Measure
 
@@ -39,12 +40,8 @@ def forgetting_score(evidence: Evidence) -> Measure:
         return Measure(None, "the attack's regression did not converge")
     n, m = min(len(forget), len(unseen)), len(unseen)
     floor = m / (n + m) - 0.5
-    notes = []
-    if n < FEW:
-        notes.append(f"only {n} forgotten images are used: says little")
-    if floor >= UNEVEN:
-        notes.append(f"{n:,} forgotten against {m:,} unseen images, which are never cut: guessing scores {floor:.2f}")
-    return Measure(value, detail={"n": n, "n_unseen": m, "floor": floor} | ({"note": "; ".join(notes)} if notes else {}))
+    note = f"{n:,} forgotten against {m:,} unseen images, which are never cut: guessing scores {floor:.2f}"
+    return Measure(value, detail={"n": n, "n_unseen": m, "floor": floor} | ({"note": note} if floor >= UNEVEN else {}))
 
 
 @metric(better="reference", instances="higher", unit="score", most=1, about="both", short="final score", source=SOURCE)
@@ -66,8 +63,8 @@ def final_score(evidence: Evidence) -> Measure:
 def losses_of_sides(evidence: Evidence):
     """Losses of the forget set and of the unseen images, (n,) and (m,) float64; or None, and the reason."""
     places = unmixed_sides(evidence)
-    if (fewest := min(map(len, places))) < 2:
-        return None, too_few(fewest).reason
+    if few := too_few(*map(len, places)):
+        return None, few.reason
     losses = [evidence.losses(index) for index in places]
     if infinite := sum(int(x.isinf().sum()) for x in losses):
         return None, f"the loss is infinite for {infinite:,} of {sum(map(len, losses)):,} images"

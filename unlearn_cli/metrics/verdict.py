@@ -7,7 +7,7 @@ from math import inf, isfinite
 from typing import NamedTuple
 
 from unlearn_cli.errors import UnlearnError
-from unlearn_cli.metrics import noise
+from unlearn_cli.metrics import enough, noise
 from unlearn_cli.metrics.registry import known
 from unlearn_cli.metrics.report import Limit, Measure
 from unlearn_cli.metrics.requirements import NEEDED, Requirement
@@ -75,6 +75,8 @@ def judge_one(limit: Requirement, measures: dict[str, Measure], models: dict) ->
             return result("not measurable", f"at most {shortest(own.value)}, which does not decide it"), -inf
         why = f"the true value may be smaller: it is known to be at most {shortest(own.value)}"
         return result("pass" if below else "fail", why), float(slack)
+    if few := too_few(typed, own, passed, models):
+        return result("not measurable", few), -inf
     most = known()[limit.metric].most
     scale = Decimal(most) if isfinite(most) else max(abs(target), Decimal("1e-12"))
     return result("pass" if passed else "fail"), float(slack / scale)
@@ -105,6 +107,17 @@ def any_value(typed: Requirement, limit: Requirement, target: Decimal) -> str:
     if limit != typed:
         return "the references lie so far apart that any value would keep the limit"
     return f"with {limit.base} at {shortest(float(target - limit.shift))} any value would keep the limit"
+
+
+def too_few(limit: Requirement, own: Measure, passed: bool, models: dict[str, list[dict[str, Measure]]]) -> str:
+    """Why this limit, as typed, cannot be judged on so few images, or nothing; a plain limit that is missed is missed."""
+    target = float(target_of(limit, models)[0])
+    if heavy := enough.too_heavy(limit, target, own):
+        return heavy
+    if not passed and limit.operator != "=":
+        return ""
+    original = models["original"][0].get(limit.metric) if models["original"] else None
+    return enough.lucky(limit, target, own, original)
 
 
 def rounded(value: Decimal) -> Decimal:

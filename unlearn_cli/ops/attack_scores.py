@@ -48,11 +48,6 @@ def negative_modified_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     return (weight * log_not.scatter(1, y, log_p.gather(1, y))).sum(1)
 
 
-def correctness(logits: Tensor, labels: Tensor) -> Tensor:
-    """1 where the largest logit is that of the true class, 0 elsewhere."""
-    return (logits.argmax(1) == labels).double()
-
-
 def log_probabilities(logits: Tensor) -> tuple[Tensor, Tensor]:
     """(n, K) log p_k and log(1 - p_k), both to full relative precision, also where p_k rounds to 0 or to 1."""
     z = logits.double()

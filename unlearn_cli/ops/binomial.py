@@ -1,9 +1,12 @@
 """What a count says of a chance: binomial tails and exact intervals, with nothing but the standard library."""
 
-from collections.abc import Callable
-from math import exp, lgamma, log, log1p
+from collections.abc import Callable, Sequence
+from math import ceil, exp, inf, lgamma, log, log1p, sqrt
 
 ROUNDS = 10_000
+ENOUGH = 0.1
+"""The standard error up to which a share of images is a number to act on."""
+ROUNDING = 1e-9
 
 
 def at_least(k: int, n: int, p: float) -> float:
@@ -53,3 +56,35 @@ def root(rising: Callable[[float], float]) -> float:
     while low < (middle := (low + high) / 2) < high:
         low, high = (low, middle) if rising(middle) > 0 else (middle, high)
     return middle
+
+
+def largest_error(weights: Sequence[float], counts: Sequence[int]) -> float:
+    """The standard error of a weighted mean of shares where each is the least certain, one half.
+
+        sqrt( Σ w² / (4 n) ) / Σ w
+
+    Args:
+        weights: of the shares, such as how many images of each class are to be forgotten; those of 0 do not count.
+        counts: the images that each share is measured on; infinite error where one that counts has none.
+    """
+    used = [(weight, count) for weight, count in zip(weights, counts, strict=True) if weight]
+    if not used or any(count == 0 for _, count in used):
+        return inf
+    return sqrt(sum(weight**2 / (4 * count) for weight, count in used)) / sum(weight for weight, _ in used)
+
+
+def enough(weights: Sequence[float], counts: Sequence[int]) -> bool:
+    """Whether a weighted mean of shares is measured on enough images to stop, choose or judge by."""
+    return largest_error(weights, counts) <= ENOUGH + ROUNDING
+
+
+def would_do(weights: Sequence[float], counts: Sequence[int]) -> int:
+    """How many images of the classes with a weight would be enough, in the proportions that they have; of one class 25.
+
+    Classes of which there is none are taken to have as many as they weigh.
+    """
+    used = [(weight, count) for weight, count in zip(weights, counts, strict=True) if weight]
+    there = [count for _, count in used]
+    parts = there if all(there) else [weight for weight, _ in used]
+    error = largest_error([weight for weight, _ in used], parts)
+    return ceil(sum(parts) * (error / ENOUGH) ** 2 - ROUNDING)

@@ -20,7 +20,7 @@ class Knowledge:
 
     Args:
         probe: accuracy of a probe trained on all classes; probes, prototypes: accuracies by the number of images.
-        separation: mean over images of (1 + difference of cosines) / 2, from -0.5 to 1.5.
+        separation: mean over images of (1 + difference of cosines) / 2, from -0.5 to 1.5; separations: (n,) of each.
         centre: (d,) mean over retained classes of their mean feature.
         n: test images.
     """
@@ -31,6 +31,7 @@ class Knowledge:
     separation: float
     centre: Tensor = field(repr=False)
     n: int
+    separations: Tensor = field(repr=False)
 
 
 def learn(
@@ -47,7 +48,7 @@ def learn(
         None when the features are the same for every image.
     """
     forget_x, forget_y, held_x, held_y = features[forget], labels[forget], features[held], labels[held]
-    others = probes.gather(features[retain], labels[retain], classes)
+    others = probes.gather(features, labels, classes, index=retain)
     gone = probes.gather(forget_x, forget_y, classes, others.centre)
     probe = probes.ridge(others + gone)
     if probe is None:
@@ -62,8 +63,9 @@ def learn(
         shots = (probes.gather(forget_x[pick], forget_y[pick], classes, others.centre) for pick in picks[:PROBE_DRAWS])
         few[k] = mean([probes.ridge(others + shot).accuracy(held_x, held_y) for shot in shots])
     place = present.cumsum(0) - 1
-    apart = probes.separation(held_x, place[held_y], means[present], centre).mean().item()
-    return Knowledge(probe.accuracy(held_x, held_y), few, prototypes, (1 + apart) / 2, centre, len(held))
+    apart = probes.separation(held_x, place[held_y], means[present], centre)
+    middle = (1 + apart.mean().item()) / 2
+    return Knowledge(probe.accuracy(held_x, held_y), few, prototypes, middle, centre, len(held), (1 + apart) / 2)
 
 
 def draws(labels: Tensor, seed: int) -> dict[int, Tensor]:
@@ -109,10 +111,13 @@ def restored(
     again, still = {}, {}
     for k, picks in draws(y, seed).items():
         rows, biases = probes.rows_towards(probes.means_of_draws(shots, y, picks, classes), centre, weight, bias)
-        again[k] = mean(probes.shares(probes.wins(score(held_x, rows, biases), own, best)))
+        hits = [probes.wins(score(held_x[part], rows, biases), own[part], best[part])
+                for part in probes.in_parts(len(held_x), rows)]  # fmt: skip
+        again[k] = mean(probes.shares(torch.cat(hits)))
         if kept is not None:
-            unbeaten = score(kept_x, rows, biases).amax(2) <= bound[:, None]
-            still[k] = mean(probes.shares(unbeaten & was_right[:, None]))
+            unbeaten = [score(kept_x[part], rows, biases).amax(2) <= bound[part, None]
+                        for part in probes.in_parts(len(kept_x), rows)]  # fmt: skip
+            still[k] = mean(probes.shares(torch.cat(unbeaten) & was_right[:, None]))
     return again, still
 
 

@@ -14,7 +14,9 @@ from torch import Tensor
 RIDGE = 1e-3
 CONSTANT = 1e-6
 """A feature that varies by less than this share of its size is rounding; standardised, it would be noise."""
-CHUNK = 8192
+CHUNK, COLUMNS = 8192, 64
+SCORES = 1 << 24
+"""Scores of images under the rows of all draws that are held at a time."""
 
 
 @dataclass(frozen=True)
@@ -57,21 +59,25 @@ class Probe:
         return int((self.scores(features).argmax(1) == labels).sum()) / len(labels)
 
 
-def gather(features: Tensor, labels: Tensor, classes: int, centre: Tensor | None = None) -> Moments:
+def gather(
+    features: Tensor, labels: Tensor, classes: int, centre: Tensor | None = None, index: Tensor | None = None
+) -> Moments:
     """Class-balanced moments of (n, d) features with (n,) labels below `classes`.
 
     Args:
         centre: (d,) to subtract; the mean of the features themselves when left out. Any gives the same probe, one near the
             mean without loss of digits.
+        index: the images that count; all when left out. They are read some at a time, and never copied as a whole.
     """
-    counts = torch.bincount(labels, minlength=classes)
+    index = torch.arange(len(labels)) if index is None else index
+    counts = torch.bincount(labels[index], minlength=classes)
     share = 1 / counts.clamp(min=1).double()
     if centre is None:
-        centre = features.double().mean(0)
+        centre = torch.cat([part[index].double().mean(0) for part in features.split(COLUMNS, dim=1)])
     means = torch.zeros(classes, features.shape[1], dtype=torch.float64)
     second = torch.zeros(features.shape[1], features.shape[1], dtype=torch.float64)
-    for x, y in zip(features.split(CHUNK), labels.split(CHUNK), strict=True):
-        h = x.double() - centre
+    for part in index.split(CHUNK):
+        h, y = features[part].double() - centre, labels[part]
         weighted = h * share[y, None]
         means.index_add_(0, y, weighted)
         second += h.T @ weighted
@@ -113,7 +119,9 @@ def class_means(features: Tensor, labels: Tensor, index: Tensor, classes: int) -
     """(C, d) mean feature of each class on a split, which classes it has, and the mean of those means; float64."""
     y = labels[index]
     counts = torch.bincount(y, minlength=classes)
-    sums = torch.zeros(classes, features.shape[1], dtype=torch.float64).index_add_(0, y, features[index].double())
+    sums = torch.zeros(classes, features.shape[1], dtype=torch.float64)
+    for part in index.split(CHUNK):
+        sums.index_add_(0, labels[part], features[part].double())
     means = sums / counts.clamp(min=1)[:, None]
     return means, counts > 0, means[counts > 0].mean(0)
 
@@ -141,8 +149,17 @@ def few_shot_accuracy(
     nearest = (x @ directions(rivals, centre).T).amax(1) if len(rivals) else x.new_full((len(x),), -torch.inf)
     classes, own = labels.unique(return_inverse=True)
     means = directions(means_of_draws(shots, shot_labels, draws, classes), centre)
-    near = (x @ means.flatten(0, 1).T).unflatten(1, means.shape[:2])
-    return shares(wins(near, own, nearest))
+
+    def hits(part: Tensor) -> Tensor:
+        near = (x[part] @ means.flatten(0, 1).T).unflatten(1, means.shape[:2])
+        return wins(near, own[part], nearest[part])
+
+    return shares(torch.cat([hits(part) for part in in_parts(len(x), means)]))
+
+
+def in_parts(n: int, rows: Tensor) -> tuple[Tensor, ...]:
+    """Positions of n images, as many at a time as can be held with a score for each row of each draw, (D, C, d)."""
+    return torch.arange(n).split(max(1, SCORES // max(1, rows.shape[0] * rows.shape[1])))
 
 
 def means_of_draws(shots: Tensor, labels: Tensor, draws: Tensor, classes: Tensor) -> Tensor:
@@ -152,8 +169,8 @@ def means_of_draws(shots: Tensor, labels: Tensor, draws: Tensor, classes: Tensor
         shots: (m, d) features to draw from, labels: (m,) theirs.
         draws: (D, k) positions into them, the same classes in the same order in every draw.
     """
-    drawn, y = shots[draws].double(), labels[draws[0]]
-    return torch.stack([drawn[:, y == c].mean(1) for c in classes], 1)
+    y = labels[draws[0]]
+    return torch.stack([shots[draws[:, y == c]].double().mean(1) for c in classes], 1)
 
 
 def wins(scores: Tensor, own: Tensor, others: Tensor) -> Tensor:

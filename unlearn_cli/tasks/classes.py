@@ -45,6 +45,12 @@ class Classes:
         """(n,) bool: the answer is the image's own label."""
         return self.answer(logits) == y
 
+    def place(self, logits: Tensor, y: Tensor) -> Tensor:
+        """(n,) how many labels come before an image's own; of equal logits the lower index comes first, as in `answer`."""
+        own = logits.gather(1, y[:, None])
+        before = torch.arange(self.count, device=y.device) < y[:, None]
+        return ((logits > own) | ((logits == own) & before)).sum(1)
+
     def group(self, y: Tensor) -> Tensor:
         """(n,) int64: images of one group are alike, so that some of them say what may be expected of others."""
         return y
