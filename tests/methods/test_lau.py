@@ -211,7 +211,7 @@ def test_only_where_the_attack_fails_the_next_class_takes_its_place(toy, monkeyp
     seen = {}
     for fallback in ("none", "runner_up"):
         first = []
-        monkeypatch.setattr(module, "losses", lambda *a, first=first: first.append(a[1]) or losses(*a))
+        monkeypatch.setattr(module, "losses", lambda *a, first=first: first.append(a[2]) or losses(*a))
         toy.forget("lau", attack_fallback=fallback, radius=0.5, step=0.5, batch_size=1000)
         seen[fallback] = first[0]
     plain, other = seen["none"], seen["runner_up"]

@@ -216,7 +216,7 @@ def test_without_unseen_images_of_the_class_nothing_is_rewound(place):
     before = snapshot(model)
     splits._parts["selection"] = splits.selection.subset(splits.selection.y != 3)
     rewind_(run, model, splits, [(0, {}), (1, {})])
-    assert run.notes == ["not rewound: no selection image is of a forgotten image's class"]
+    assert run.notes == ["not rewound: no selection image is like a forgotten one"]
     assert same(model.state_dict(), before)
 
 

@@ -8,6 +8,7 @@ from toys import furthest, known, listed, on
 from unlearn_cli import methods
 from unlearn_cli.data.requests import Request
 from unlearn_cli.engine.run import Run
+from unlearn_cli.errors import UnlearnError
 from unlearn_cli.ops.losses import kl
 
 WHOLE = 1000
@@ -52,9 +53,9 @@ def test_the_authors_label_is_the_prediction(toy):
     assert furthest(toy.forget("su", request, **settings).tensors, made) > 1e-5
 
 
-def test_a_class_vanishes_whichever_label_listed_images_lose(toy):
-    a, b = (toy.forget("su", spa_label=label).tensors for label in ("true", "argmax"))
-    assert furthest(a, b) == 0
+def test_which_label_is_lost_is_asked_of_listed_images_alone(toy):
+    with pytest.raises(UnlearnError, match="spa_label acts for listed images only"):
+        toy.forget("su", spa_label="argmax")
 
 
 @pytest.mark.parametrize("settings", [{"epsilon": 0.3}, {"temperature": 1}, {"lr": 1e-3}, {"weight_decay": 1.0},

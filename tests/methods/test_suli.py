@@ -60,7 +60,7 @@ def test_certain_images_come_last():
 
 
 def test_a_size_and_a_number_of_chunks_exclude_each_other(toy):
-    with pytest.raises(UnlearnError, match="chunk_size and layers"):
+    with pytest.raises(UnlearnError, match="chunk_size acts without layers only"):
         toy.forget("suli", chunk_size=50, layers=3)
 
 

@@ -171,7 +171,8 @@ def test_a_handful_of_images_is_scaled_by_the_held_out_ones(ready, monkeypatch):
     monkeypatch.setattr(module, "unit_scaled", lambda x, reference: scaled.append((x, reference)) or unit_scaled(x, reference))
     twin, whole = ready.run.newborn(ready.model, "twin"), ready.splits
     for count in (4, 5):
-        few = SimpleNamespace(forget=whole.forget.subset(29 - torch.arange(count)), retain=whole.retain, selection=whole.selection)
+        few = SimpleNamespace(forget=whole.forget.subset(29 - torch.arange(count)), retain=whole.retain,
+                              selection=whole.selection, task=whole.task)  # fmt: skip
         predict_easy(ready.run, ready.model, few, twin, **QUICK)
     predict_easy(ready.run, ready.model, whole, twin, **QUICK, scaling="held_out")
     assert [len(x) for x, _ in scaled[::2]] == [4, 5, 30]
@@ -193,7 +194,8 @@ def test_where_all_held_out_images_are_easy_the_largest_losses_are_hard(toy):
 def test_a_class_without_held_out_images_is_judged_by_the_others(ready, monkeypatch):
     selection = ready.splits.selection
     forget = ready.splits.forget.subset(ready.splits.forget.y == 3)
-    without = SimpleNamespace(forget=forget, selection=selection.subset(selection.y != 3), retain=ready.splits.retain)
+    others = selection.subset(selection.y != 3)
+    without = SimpleNamespace(forget=forget, selection=others, retain=ready.splits.retain, task=ready.splits.task)
     assert len(held_out(without)) == int((selection.y != 3).sum())
     easy = predict_easy(ready.run, ready.model, without, **QUICK)
     assert easy.shape == (len(forget),)
@@ -228,13 +230,13 @@ def test_every_image_is_seen_once_per_epoch(toy, decided):
 
 @pytest.fixture
 def taught(monkeypatch):
-    """(label, goal, kind) of every image, batch by batch."""
+    """(position, label, goal) of every image, batch by batch."""
     seen, batches = [], Run.batches
 
     def watched(self, source, extra=None, **more):
         for b in batches(self, source, extra, **more):
-            if extra is not None and extra.shape[1:] == (2,):
-                seen.append(torch.cat([b.index[:, None], b.y[:, None], b.extra], 1))
+            if extra is not None and not extra.is_floating_point():
+                seen.append(torch.stack([b.index, b.y, b.extra], 1))
             yield b
 
     monkeypatch.setattr(Run, "batches", watched)
@@ -244,10 +246,10 @@ def taught(monkeypatch):
 def test_hard_images_have_one_wrong_label_and_all_others_their_own(toy, decided, taught):
     toy.forget("tmu", listed(toy, 30), epochs=2)
     rows = torch.cat(taught)
-    kinds = rows[:, 3].bincount().tolist()
-    assert kinds[1:] == [2 * 20, 2 * 10]
-    wrong = rows[:, 1] != rows[:, 2]
-    assert torch.equal(wrong, rows[:, 3] == module.HARD)
+    hard = torch.zeros(int(rows[:, 0].max()) + 1, dtype=torch.bool)
+    hard[-30:] = ~decided  # the forget images come last
+    assert torch.equal(rows[:, 1] != rows[:, 2], hard[rows[:, 0]])
+    assert int(hard[rows[:, 0]].sum()) == 2 * 10
     first, second = (part[part[:, 0].argsort()] for part in rows.chunk(2))
     assert torch.equal(first, second), "drawn once"
 

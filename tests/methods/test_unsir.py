@@ -18,6 +18,7 @@ from unlearn_cli.engine.optim import Optimizer
 from unlearn_cli.engine.run import Options, Run
 from unlearn_cli.methods import unsir as file
 from unlearn_cli.ops.losses import cross_entropy
+from unlearn_cli.tasks.classes import Classes
 
 THREE = Request(("3",))
 METHOD = methods.get("unsir")
@@ -146,7 +147,8 @@ def test_noise_is_what_the_model_does_not_take_for_its_class_and_learning_it_cha
     with run.adopted(loaded.model, loaded.head) as model:
         before = {name: t.clone() for name, t in model.state_dict().items()}
         with file.at_rest(model, batch_statistics):
-            made, faint = (file.class_noise(run, model, (3,), (32, 1, 28, 28), lam, 40, 0.1, None, "own") for lam in (0.0, 5.0))
+            task, batch = Classes(10, (3,)), (32, 1, 28, 28)
+            made, faint = (file.class_noise(run, model, task, batch, lam, 40, 0.1, None, "own") for lam in (0.0, 5.0))
             learned = cross_entropy(model(made.x), made.y)
             raw = torch.randn(32, 1, 28, 28, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
             drawn = cross_entropy(model(raw), made.y)
