@@ -11,8 +11,10 @@ from torch import nn
 
 from unlearn_cli import models
 from unlearn_cli.cases import class_order, plausibility
+from unlearn_cli.cases import evidence as kept
 from unlearn_cli.cases.folders import changed, folder_beside, folder_of, in_head_order, numbered, open_images
 from unlearn_cli.checkpoints import store
+from unlearn_cli.checkpoints.evidence import Evidence
 from unlearn_cli.checkpoints.fitting import fit
 from unlearn_cli.checkpoints.record import DataRecord, Record, folder_to
 from unlearn_cli.checkpoints.store import Checkpoint
@@ -50,6 +52,7 @@ class Loaded:
     head: str
     folder: Folder
     notes: list[str] = field(default_factory=list)
+    evidence: Evidence | None = None
 
     @property
     def name(self) -> str:
@@ -82,8 +85,9 @@ class Loaded:
 
 
 def load(
-    name: str, plain: Plain, options: Options, beside: Loaded | None = None, original: bool = False, erased: Collection[str] = ()
-) -> Loaded:
+    name: str, plain: Plain, options: Options, beside: Loaded | None = None, original: bool = False,
+    erased: Collection[str] = (), evidence: str | None = None,
+) -> Loaded:  # fmt: skip
     """Read a checkpoint, build its network, open its data. Of a file without a record, the class order is checked.
 
     Args:
@@ -91,9 +95,10 @@ def load(
         beside: a checkpoint that is open already and that this one is compared with: its data is taken, and its classes
             have to be the same.
         erased: classes whose images may be gone, beside those that it was asked to forget.
+        evidence: the file that keeps what it forgot, by default the one beside it.
     """
     checkpoint = store.read(name)
-    notes: list[str] = []
+    known, notes = kept.of(checkpoint, evidence)
     if checkpoint.record is None:
         folder = _in_order_given(beside.folder if beside else _folder_of_plain(name, plain, options, erased), plain, beside)
         record = _describe(checkpoint, name, plain, folder)
@@ -117,7 +122,7 @@ def load(
     if prefix:
         notes.append(f"the prefix {prefix} was taken off every tensor's name of {name}")
     head = find_head(model, len(record.classes), plain.head or record.head)
-    loaded = Loaded(replace(checkpoint, tensors=tensors), record, model, head, folder, notes)
+    loaded = Loaded(replace(checkpoint, tensors=tensors), record, model, head, folder, notes, known)
     if checkpoint.record is None:
         given = plain.classes is not None
         notes += plausibility.checked(loaded.run(options), model, head, folder, name, original=original, given=given)

@@ -39,6 +39,7 @@ def relearn(
     request: Request = Request(),
     only_last: bool = False,
     lists: Sequence[Request] = (),
+    evidence: str | None = None,
     settings: dict[str, Any] | None = None,
     plain: Plain = Plain(),
     options: Options = Options(),
@@ -51,6 +52,7 @@ def relearn(
             accuracy against the steps, for the original as well.
         only_last: of several requests in the checkpoint's lineage, look at the last alone.
         lists: lists that the checkpoint forgot and of which its record keeps the digest alone.
+        evidence: what --keep-evidence wrote when it forgot; by default the file beside the checkpoint.
         settings: of the training, by name (`settings_of`).
     """
     if attack not in ATTACKS:
@@ -59,7 +61,7 @@ def relearn(
     known = settings_of(attack)
     owner = "relearn" if attack == "epochs" else f"relearn --attack {attack}"
     values = {name: setting.default for name, setting in known.items()} | parse(known, settings or {}, owner)
-    loaded = load(checkpoint, plain, options, erased=request.classes)
+    loaded = load(checkpoint, plain, options, erased=request.classes, evidence=evidence)
     # The epochs are counted on every test image of the classes, as the papers do; curves on those that `evaluate` looks at.
     asked = open_case(loaded, request, 0.0 if attack == "epochs" else None, only_last, lists)
     case = asked.case
