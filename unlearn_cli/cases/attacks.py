@@ -89,6 +89,8 @@ def unfit(model: Loaded, case: Case, arm: str, shots: int) -> str:
     for split in (retain, held):
         if len(split) == 0:
             return ABSENT[split.name]
+    if arm == "few_shot" and len(forget) == 0:
+        return ABSENT["forget"]
     if arm == "few_shot" and case.kind == "images" and max(Counter(forget.y.tolist()).values()) <= shots:
         return "every listed image would be trained on, and none is left to look at"
     return ""

@@ -28,7 +28,7 @@ def beside(checkpoint: str | Path) -> str:
 def digests_told(checkpoint: Checkpoint) -> dict[str, str]:
     """The digests of the evidence that a lineage names, and of the tensors that each belongs to, newest first."""
     lineage = checkpoint.record.lineage if checkpoint.record else []
-    after = [step.source.digest if step.source else "" for step in lineage[1:]] + [checkpoint.digest]
+    after = [step.source.digest if step.source else "" for step in lineage[1:]] + [checkpoint.digest] * bool(lineage)
     return {step.evidence: after for step, after in reversed(list(zip(lineage, after, strict=True))) if step.evidence}
 
 

@@ -4,8 +4,6 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
-from torch import Tensor
-
 from unlearn_cli.cases import attacks, requests
 from unlearn_cli.cases.case import Asked, Case, open_case, selection_of
 from unlearn_cli.cases.evidence import owners
@@ -71,7 +69,7 @@ def compare(
     if carved > aside:
         asked = _case(loaded, roles, request, lists, carved)
         case = asked.case
-    loaded, roles = _each_reference_once(loaded, roles, asked.forget)
+    loaded, roles = _each_reference_once(loaded, roles, asked)
     for trial in tried:
         trial.method.check_scope(case.target.scope)
     names = _metrics(verify, case)
@@ -159,11 +157,11 @@ def _case(loaded: list[Loaded], roles: list[str], given: Request, lists: Sequenc
     return next(iter(cases.values()))[0]
 
 
-def _each_reference_once(loaded: list[Loaded], roles: list[str], forget: Tensor) -> tuple[list[Loaded], list[str]]:
+def _each_reference_once(loaded: list[Loaded], roles: list[str], asked: Asked) -> tuple[list[Loaded], list[str]]:
     """The models and their roles without references that repeat."""
     pairs = list(zip(loaded, roles, strict=True))
     subjects = [model for model, role in pairs if role != "reference"]
-    others = {id(model) for model in distinct([m for m, role in pairs if role == "reference"], subjects, forget)}
+    others = {id(model) for model in distinct([m for m, role in pairs if role == "reference"], subjects, asked)}
     kept = [(model, role) for model, role in pairs if role != "reference" or id(model) in others]
     return [model for model, _ in kept], [role for _, role in kept]
 

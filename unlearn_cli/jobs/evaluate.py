@@ -67,8 +67,8 @@ def evaluate(
         raise UnlearnError(f"{checkpoint} has forgotten nothing yet.", "pass --class or --instances, to say what it should have.")
     before = original_of(loaded, plain, options, original) if original or verify or blocks else None
     judged_models = [loaded, before] if before else [loaded]
-    forget = None if asked.request is None else asked.forget
-    others = distinct([load(name, plain, options, loaded) for name in references], judged_models, forget)
+    unseen = None if asked.request is None else asked
+    others = distinct([load(name, plain, options, loaded) for name in references], judged_models, unseen)
     shadowing = distinct([load(name, plain, options, loaded) for name in shadows], judged_models, None, "shadow")
     if blocks and not (before or others):
         raise UnlearnError("--blocks compares with other models, and there is none.", "pass --original or --reference.")

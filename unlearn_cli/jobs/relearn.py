@@ -73,10 +73,16 @@ def relearn(
     before = original_of(loaded, plain, options, original)
     if before is None:
         raise UnlearnError(f"the original of {loaded.name} is not beside it.", "pass --original FILE.")
-    held = attacks.parts(loaded, case)[2]
+    forget, _, held = attacks.parts(loaded, case)
+    root, names = loaded.folder.root, case.words if case.kind == "classes" else "the list"
     if len(held) == 0:
-        raise UnlearnError("the forgotten classes have no test images to look at.", "add some under test/.")
-    others = distinct([load(name, plain, options, loaded) for name in references], [loaded, before], asked.forget)
+        what = "test image" if case.kind == "classes" else "image"
+        raise UnlearnError(f"no {what} of {names} is left in {root}: there is nothing to look at.",
+                           "relearning is to be looked at before images are erased.")  # fmt: skip
+    if len(forget) == 0 and attack != "retain":
+        raise UnlearnError(f"no training image of {names} is left in {root}: there is nothing to relearn from.",
+                           "--attack retain needs none of them.")  # fmt: skip
+    others = distinct([load(name, plain, options, loaded) for name in references], [loaded, before], asked)
     models = [before, *others, loaded]
     for model in models:
         check_outputs(model, held, options)
