@@ -168,7 +168,7 @@ def found_again(target: Target, request: RequestRecord, kept: Evidence | None, f
         else f"{len(said):,} images that were forgotten lie under other names, {new} (was {old}) among them"
     ]
     if astray:
-        count = "it lies" if one else f"{len(astray):,} of these lie"
+        count = "it lies" if one else f"{len(astray):,} of these {'lies' if len(astray) == 1 else 'lie'}"
         notes.append(f"{count} in another class or among the test images: neither retained nor judged")
     more = torch.cat([target.images, torch.tensor(at_home, dtype=torch.int64)]).unique()
     return replace(target, images=more, astray=torch.tensor(astray, dtype=torch.int64), said=(*target.said, *notes))

@@ -129,6 +129,9 @@ def _open(
         found = next((found for model in unlearned if (found := original_of(model, plain, options))), None)
         loaded, roles = ([found, *loaded], ["original", *roles]) if found else (loaded, roles)
     more = [load(name, plain, options, first) for name in references]
+    shared = next((model.evidence for model in loaded if model.evidence), None)
+    for model in [*loaded, *more]:  # a reference keeps none, and left out what the others forgot
+        model.evidence = model.evidence or shared
     return first, loaded + more, roles + ["reference"] * len(more)
 
 
