@@ -20,6 +20,7 @@ from unlearn_cli.checkpoints.record import DataRecord, Record, folder_to
 from unlearn_cli.checkpoints.store import Checkpoint
 from unlearn_cli.data.augment import statistics
 from unlearn_cli.data.folder import Folder
+from unlearn_cli.data.requests import is_index
 from unlearn_cli.engine.run import Options, Run
 from unlearn_cli.errors import UnlearnError
 from unlearn_cli.models.recipes import Recipe
@@ -115,6 +116,7 @@ def load(
             if unused := [f"--{o}" for o in ("arch", "size", "mean", "std") if getattr(plain, o) is not None]:
                 notes.append(f"{', '.join(unused)} not used: {name} has a record that says it")
         notes += changed(record, name, folder)
+    erased = [*erased, *by_index(erased, record.classes)]
     folder = in_head_order(folder, record, name, [*forgotten_by(record), *erased, *(beside.lacks if beside else ())])
     if beside is None:
         notes += folder.notes
@@ -132,6 +134,11 @@ def load(
 def forgotten_by(record: Record | None) -> list[str]:
     """The classes that a lineage was asked to forget, whose images may be gone."""
     return [name for step in (record.lineage if record else ()) if step.request for name in step.request.classes]
+
+
+def by_index(names: Collection[str], classes: list[str]) -> list[str]:
+    """The classes that those of the names may mean which are none of them."""
+    return [classes[int(n)] for n in names if n not in classes and is_index(n) and int(n) < len(classes)]
 
 
 def fresh(arch: str, record: Record, seed: int) -> nn.Module:
