@@ -16,10 +16,10 @@ from safetensors.torch import save_file
 
 from unlearn_cli.checkpoints import deletion_reading, store
 from unlearn_cli.checkpoints.deletion import Original
+from unlearn_cli.data import copies
 from unlearn_cli.data import folder as folders
 from unlearn_cli.engine.launch import Launch
 from unlearn_cli.errors import UnlearnError
-from unlearn_cli.jobs import deletion
 
 MINE, ORIGINAL, REFERENCE, TOLD = "model.lau-class-3.safetensors", "model.safetensors", "without-3.safetensors", "deletion.json"
 EVALUATE = ("evaluate", MINE, "--original", ORIGINAL, "--reference", REFERENCE, "--require", "forget_test_accuracy<=0.01", "-q")
@@ -112,7 +112,7 @@ def test_the_digests_are_those_of_the_files_taken_by_hand(told, made):
         assert (entry["path"], entry["digest"]) == (name, found.digest)
         assert entry["lineage"] == [step.model_dump(mode="json") for step in found.record.lineage]
     every = sorted(path.relative_to(made / "digits").as_posix() for path in (made / "digits").rglob("*.png"))
-    forget = [path for path in every if path.startswith("train/3/")]
+    forget, tested = ([path for path in every if path.startswith(f"{part}/3/")] for part in ("train", "test"))
 
     def fingerprint(paths):
         images = made / "digits"
@@ -120,8 +120,11 @@ def test_the_digests_are_those_of_the_files_taken_by_hand(told, made):
 
     assert told["request"] == {
         "classes": ["3"], "instances": [], "digest": sha(b"3"), "images": len(forget), "images_fingerprint": fingerprint(forget),
+        "test_images": len(tested), "test_images_fingerprint": fingerprint(tested),
     }  # fmt: skip
     assert told["data"]["fingerprint"] == fingerprint(every)
+    others = [path for path in every if path not in forget and path not in tested]
+    assert (told["data"]["others"], told["data"]["others_fingerprint"]) == (len(others), fingerprint(others))
     assert (told["data"]["path"], told["data"]["train"] + told["data"]["test"]) == ("digits", len(every))
     own = told.pop("digest")
     assert own == sha(json.dumps(told, sort_keys=True, ensure_ascii=False, indent=2).encode() + b"\n")
@@ -212,9 +215,9 @@ def test_a_plain_state_dict_has_a_record_without_a_past(unlearn, here):
 
 def test_without_an_index_the_images_are_read_and_give_the_same_digests(made, monkeypatch):
     opened = folders.open_folder(made / "digits", size=28, channels=1)
-    indexed = deletion.contents(opened, [3, 1, 700])
-    monkeypatch.setattr(deletion, "read_index", lambda root: None)
-    assert (deletion.contents(opened, [3, 1, 700]) == indexed).all()
+    indexed = copies.digests_of(opened, [3, 1, 700])
+    monkeypatch.setattr(copies, "read_index", lambda root: None)
+    assert (copies.digests_of(opened, [3, 1, 700]) == indexed).all()
 
 
 def test_only_the_first_of_several_processes_writes(unlearn, here, monkeypatch):
@@ -316,6 +319,7 @@ def verify(unlearn, here):
 
     def check(name=TOLD):
         done = unlearn("verify-record", name, "--json")
+        assert done.out, done.err
         document = json.loads(done.out)
         assert document["exit_code"] == done.code
         return done.code, document["facts"], document["verdict"]
@@ -378,7 +382,6 @@ IMAGES = {
     "an image to forget changed": (lambda d: flip(d / "train/3/0003.png"), {"data", "images_to_forget"}),
     "a retained image changed": (lambda d: flip(d / "train/5/0015.png"), {"data"}),
     "a test image changed": (lambda d: flip(d / "test/3/0059.png"), {"data"}),
-    "an image to forget deleted": (lambda d: (d / "train/3/0003.png").unlink(), {"data", "images_to_forget"}),
     "an image to forget renamed": (
         lambda d: (d / "train/3/0003.png").rename(d / "train/3/0004.png"),
         {"data", "images_to_forget"},
@@ -419,6 +422,7 @@ GONE = {
     "the checkpoint": (lambda p: (p / MINE).unlink(), {"unlearned"}),
     "the reference": (lambda p: (p / REFERENCE).unlink(), {"reference"}),
     "the data": (lambda p: (p / "digits").rename(p / "moved"), {"data", "images_to_forget"}),
+    "an image to forget": (lambda p: (p / "digits/train/3/0003.png").unlink(), {"data", "images_to_forget"}),
     "a folder in a file's place": (lambda p: ((p / MINE).unlink(), (p / MINE).mkdir()), {"unlearned"}),
     "a pipe in a file's place": (lambda p: ((p / MINE).unlink(), os.mkfifo(p / MINE)), {"unlearned"}),
     "a device in a file's place": (lambda p: ((p / MINE).unlink(), (p / MINE).symlink_to("/dev/zero")), {"unlearned"}),
@@ -505,7 +509,7 @@ def changed(document, place, value):
 
 
 HOSTILE = [
-    ("schema_version", 2, "has version 2, this program reads up to 1"),
+    ("schema_version", 3, "has version 3, this program reads up to 2"),
     ("schema_version", 10**4000, "has version"),
     ("schema_version", True, "schema_version"),
     ("schema_version", "1", "schema_version"),
@@ -515,8 +519,12 @@ HOSTILE = [
     ("request", None, "request"),
     ("request.classes", "3", "request.classes"),
     ("request.classes", [], "names classes or images"),
-    ("request.instances", ["train/3/0003.png"], "names classes or images"),
-    ("request.images", 0, "request.images"),
+    ("schema_version", 1, "version 1 names classes or images"),
+    ("request.test_images", None, "have counts and fingerprints"),
+    ("data.others_fingerprint", ..., "have counts and fingerprints"),
+    ("data.others", -1, "data.others"),
+    ("parts", [{"request": "class 3"}], "parts.0"),
+    ("request.images", -1, "request.images"),
     ("request.images", 1.5, "request.images"),
     ("request.digest", "0" * 63, "request.digest"),
     ("request.digest", "Z" * 64, "request.digest"),

@@ -45,7 +45,7 @@ def attacked(
     original = roles.index("original") if "original" in roles else None
     references = [i for i, role in enumerate(roles) if role == "reference"]
     found: list[dict[str, Any]] = [{"curves": {}} for _ in models]
-    if "random" in needs:
+    if "random" in needs and len(case.splits["forget"]):
         logits = untrained(models[-1], case, options)
         found = [one | {"random_logits": logits} for one in found]
     drawn = {arm: [drawn_or_why(model, case, arm, options) for model in models] for arm in arms(names, case.kind)}
@@ -89,6 +89,8 @@ def unfit(model: Loaded, case: Case, arm: str, shots: int) -> str:
     for split in (retain, held):
         if len(split) == 0:
             return ABSENT[split.name]
+    if arm == "few_shot" and len(forget) == 0:
+        return ABSENT["forget"]
     if arm == "few_shot" and case.kind == "images" and max(Counter(forget.y.tolist()).values()) <= shots:
         return "every listed image would be trained on, and none is left to look at"
     return ""
@@ -176,8 +178,11 @@ def compared(
 
 
 def similarity(one: Loaded, other: Loaded, case: Case, options: Options) -> dict[str, float | None]:
-    """Linear CKA of two models' blocks on the forget set, in the first one's order; empty where their images differ in size."""
-    if (one.record.size, one.record.channels) != (other.record.size, other.record.channels):
+    """Linear CKA of two models' blocks on the forget set, in the first one's order.
+
+    Empty where their images differ in size, or where there are none.
+    """
+    if not len(case.splits["forget"]) or (one.record.size, one.record.channels) != (other.record.size, other.record.channels):
         return {}
     run, theirs = one.run(options), other.run(options)
     forget = Split("forget", one.folder.images, case.splits["forget"], case.target.task)

@@ -14,8 +14,6 @@ from unlearn_cli.data.requests import Request, Target, resolve
 from unlearn_cli.data.splits import ALL, split
 from unlearn_cli.kinds import Kind
 
-NO_IMAGES = torch.empty(0, dtype=torch.int64)
-
 
 @dataclass(frozen=True, eq=False)
 class Case:
@@ -94,25 +92,27 @@ def open_case(
     """
     folder, lineage = loaded.folder, loaded.record.lineage
     carved = selection_of(loaded.record) if carved is None else carved
-    known = requests.known(lineage, folder, loaded.name, [*lists, given])
-    remembered = requests.asked(lineage, requests.paths_of([given], folder))
-    notes = requests.gone(remembered, folder)
+    known = requests.known(lineage, folder, loaded.name, [*lists, given], loaded.evidence)
+    remembered = requests.asked(lineage, requests.paths_of([*lists, given], folder), loaded.evidence)
+    notes = [words for one in known for words in one.said]
     if given and not requests.fills_in(given, lineage, folder):
         chosen = [resolve(given, folder)]
     elif not known:
         test = folder.images.test
         nothing = Case({"train": (~test).nonzero()[:, 0], "test": test.nonzero()[:, 0]}, None, None)
-        return Asked(nothing, [], None, 1, True, NO_IMAGES, NO_IMAGES, [])
+        return Asked(nothing, [], None, 1, True, requests.NO_IMAGES, requests.NO_IMAGES, [])
     elif only_last:
         chosen = known[-1:]
         notes += [f"only the last of {len(known)} requests is judged"] if len(known) > 1 else []
     else:
         chosen = judged_by(known, folder)
+    new = {one.key: one for one in map(requests.recorded, chosen if given else ())}
+    notes += requests.gone(list((new | {one.key: one for one in remembered}).values()), folder, loaded.evidence)
     meant = requests.meant_by([*known, *chosen], folder)
     cases = [_case(requests.apart(target, [*known, *chosen], folder), folder, carved) for target in chosen]
     forget = torch.cat([target.images for target in chosen]).unique()
     whole, kinds = requests.union([case.target for case in cases]), len({case.kind for case in cases})
-    own = all(case.request in remembered for case in cases) if given else True
+    own = {case.request.key for case in cases} <= {one.key for one in remembered} if given else True
     return Asked(cases[0], cases[1:], whole, kinds, own, meant, forget, notes)
 
 

@@ -11,13 +11,16 @@ from torch import nn
 
 from unlearn_cli import models
 from unlearn_cli.cases import class_order, plausibility
+from unlearn_cli.cases import evidence as kept
 from unlearn_cli.cases.folders import changed, folder_beside, folder_of, in_head_order, numbered, open_images
 from unlearn_cli.checkpoints import store
+from unlearn_cli.checkpoints.evidence import Evidence
 from unlearn_cli.checkpoints.fitting import fit
 from unlearn_cli.checkpoints.record import DataRecord, Record, folder_to
 from unlearn_cli.checkpoints.store import Checkpoint
 from unlearn_cli.data.augment import statistics
 from unlearn_cli.data.folder import Folder
+from unlearn_cli.data.requests import is_index
 from unlearn_cli.engine.run import Options, Run
 from unlearn_cli.errors import UnlearnError
 from unlearn_cli.models.recipes import Recipe
@@ -50,6 +53,7 @@ class Loaded:
     head: str
     folder: Folder
     notes: list[str] = field(default_factory=list)
+    evidence: Evidence | None = None
 
     @property
     def name(self) -> str:
@@ -82,8 +86,9 @@ class Loaded:
 
 
 def load(
-    name: str, plain: Plain, options: Options, beside: Loaded | None = None, original: bool = False, erased: Collection[str] = ()
-) -> Loaded:
+    name: str, plain: Plain, options: Options, beside: Loaded | None = None, original: bool = False,
+    erased: Collection[str] = (), evidence: str | None = None,
+) -> Loaded:  # fmt: skip
     """Read a checkpoint, build its network, open its data. Of a file without a record, the class order is checked.
 
     Args:
@@ -91,9 +96,10 @@ def load(
         beside: a checkpoint that is open already and that this one is compared with: its data is taken, and its classes
             have to be the same.
         erased: classes whose images may be gone, beside those that it was asked to forget.
+        evidence: the file that keeps what it forgot, by default the one beside it.
     """
     checkpoint = store.read(name)
-    notes: list[str] = []
+    known, notes = kept.of(checkpoint, evidence)
     if checkpoint.record is None:
         folder = _in_order_given(beside.folder if beside else _folder_of_plain(name, plain, options, erased), plain, beside)
         record = _describe(checkpoint, name, plain, folder)
@@ -110,6 +116,7 @@ def load(
             if unused := [f"--{o}" for o in ("arch", "size", "mean", "std") if getattr(plain, o) is not None]:
                 notes.append(f"{', '.join(unused)} not used: {name} has a record that says it")
         notes += changed(record, name, folder)
+    erased = [*erased, *by_index(erased, record.classes)]
     folder = in_head_order(folder, record, name, [*forgotten_by(record), *erased, *(beside.lacks if beside else ())])
     if beside is None:
         notes += folder.notes
@@ -117,7 +124,7 @@ def load(
     if prefix:
         notes.append(f"the prefix {prefix} was taken off every tensor's name of {name}")
     head = find_head(model, len(record.classes), plain.head or record.head)
-    loaded = Loaded(replace(checkpoint, tensors=tensors), record, model, head, folder, notes)
+    loaded = Loaded(replace(checkpoint, tensors=tensors), record, model, head, folder, notes, known)
     if checkpoint.record is None:
         given = plain.classes is not None
         notes += plausibility.checked(loaded.run(options), model, head, folder, name, original=original, given=given)
@@ -127,6 +134,11 @@ def load(
 def forgotten_by(record: Record | None) -> list[str]:
     """The classes that a lineage was asked to forget, whose images may be gone."""
     return [name for step in (record.lineage if record else ()) if step.request for name in step.request.classes]
+
+
+def by_index(names: Collection[str], classes: list[str]) -> list[str]:
+    """The classes that those of the names may mean which are none of them."""
+    return [classes[int(n)] for n in names if n not in classes and is_index(n) and int(n) < len(classes)]
 
 
 def fresh(arch: str, record: Record, seed: int) -> nn.Module:

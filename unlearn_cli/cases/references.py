@@ -3,21 +3,23 @@
 from collections.abc import Iterator, Sequence
 
 import torch
-from torch import Tensor
 
 from unlearn_cli.cases import requests
+from unlearn_cli.cases.case import Asked
 from unlearn_cli.cases.loading import Loaded
 from unlearn_cli.checkpoints import store
 from unlearn_cli.checkpoints.fitting import USUAL_PREFIXES, weights_digest
+from unlearn_cli.data.folder import Folder
+from unlearn_cli.data.requests import Target
 from unlearn_cli.errors import UnlearnError
 
 
-def distinct(models: Sequence[Loaded], against: Sequence[Loaded], forget: Tensor | None, what: str = "reference") -> list[Loaded]:
+def distinct(models: Sequence[Loaded], against: Sequence[Loaded], asked: Asked | None, what: str = "reference") -> list[Loaded]:
     """The models, each once: the same weights twice would narrow every band. A note goes with the one that stays.
 
     Args:
         against: the models that are judged, and their original.
-        forget: (n,) positions of the forget set, for models that must not have seen it.
+        asked: what the models must not have seen.
 
     Raises:
         UnlearnError: a model is one of `against` or what these were made from, or was trained on images of the forget set.
@@ -33,7 +35,7 @@ def distinct(models: Sequence[Loaded], against: Sequence[Loaded], forget: Tensor
         digest = weights_digest(model.checkpoint.tensors)  # a wrapper's prefix or another type makes no other model
         if known := next((sources[file] for file in _files(model) if file in sources), None) or others.get(digest):
             raise UnlearnError(f"{model.name} is no {what}: it is {known}.", f"leave it out of --{what}.")
-        if forget is not None and (seen := training_on(model, forget)):
+        if asked is not None and (seen := training_on(model, asked)):
             raise UnlearnError(f"{model.name} is no {what}: it was trained on {seen}, says its record.",
                                "train one without the forget set, by --without-class or --without.")  # fmt: skip
         if digest in found:
@@ -50,8 +52,8 @@ def _files(model: Loaded) -> Iterator[str]:
         yield store.digest({prefix + name: tensor for name, tensor in model.checkpoint.tensors.items()})
 
 
-def training_on(model: Loaded, forget: Tensor) -> str:
-    """What a model's weights were trained on from their first, in words, if images of the forget set are among it.
+def training_on(model: Loaded, asked: Asked) -> str:
+    """What a model's weights were trained on from their first, in words, if images of the forget set are or were among it.
 
     Nothing where they are not, or where the record does not say.
     """
@@ -63,9 +65,27 @@ def training_on(model: Loaded, forget: Tensor) -> str:
     if start.request is None:
         return "everything"
     before = lineage[: starts[-1]] if start.withheld else []
-    paths = [folder.images.paths[i] for i in forget.tolist()]
-    left_out = requests.asked([*before, start], [paths])
+    paths = [folder.images.paths[i] for i in asked.forget.tolist()]
+    lists = [case.target.paths for case in asked.cases]
+    left_out = requests.asked([*before, start], [paths, *lists, [path for each in lists for path in each]])
     known = [requests.target_of(one, folder, model.name) for one in left_out if one.classes or one.instances is not None]
-    if bool(torch.isin(forget, requests.meant_by(known, folder)).all()):
+    if bool(torch.isin(asked.forget, requests.meant_by(known, folder)).all()) and not erased(asked, known, folder):
         return ""
     return f"all but {' and '.join(map(requests.in_words, left_out))}"
+
+
+def erased(asked: Asked, known: Sequence[Target], folder: Folder) -> bool:
+    """Whether something is asked whose images are gone and that other requests do not mean by its name."""
+    images = folder.images
+    classes, paths = {name for one in known for name in one.classes}, {path for one in known for path in one.paths}
+    left = {folder.classes[i] for i in images.labels[~images.test].unique().tolist()}
+    there = set(images.paths)
+    names = {name for case in asked.cases for name in case.target.classes} - left
+    lost = {path for case in asked.cases for path in case.target.paths} - there - paths
+    return not names <= classes or any(class_of(path, folder) not in classes for path in lost)
+
+
+def class_of(path: str, folder: Folder) -> str:
+    """The class folder that an image lay in, by its path alone."""
+    first, _, rest = path.partition("/")
+    return rest.partition("/")[0] if first == "train" and first not in folder.classes else first

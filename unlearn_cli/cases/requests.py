@@ -2,14 +2,17 @@
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from unlearn_cli.cases.evidence import found_again
+from unlearn_cli.checkpoints.evidence import Evidence
 from unlearn_cli.checkpoints.record import LIST_LIMIT, RequestRecord, Step
 from unlearn_cli.data.folder import Folder
+from unlearn_cli.data.names import normal
 from unlearn_cli.data.requests import Request, Target, resolve
 from unlearn_cli.errors import UnlearnError
 from unlearn_cli.tasks.classes import Classes
@@ -27,13 +30,17 @@ def digest_of(paths: Sequence[str]) -> str:
     return hashlib.sha256("\n".join(paths).encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def asked(lineage: Sequence[Step], lists: Sequence[Sequence[str]] = ()) -> list[RequestRecord]:
+def asked(
+    lineage: Sequence[Step], lists: Sequence[Sequence[str]] = (), evidence: Evidence | None = None
+) -> list[RequestRecord]:
     """All that a lineage was ever asked to forget or to leave out, oldest first, each of one kind and each once.
 
     Args:
-        lists: paths of long lists, of which the record keeps the digest alone; they are filled in where the digest fits.
+        lists: paths of long lists, of which the record keeps the digest alone; they are filled in where the digest fits,
+            as those are that the evidence knows.
     """
-    by_digest = {digest_of(sorted(set(paths))): sorted(set(paths)) for paths in lists}
+    lists = [sorted(set(paths)) for paths in (*lists, *(evidence.lists if evidence else ()))]
+    by_digest = {digest_of(paths): paths for paths in lists}
     found = []
     for step in lineage:
         for one in [] if step.request is None else kinds_of(step.request):
@@ -64,21 +71,25 @@ def _listed(paths: Sequence[str]) -> dict:
     return {"instances_digest": digest_of(paths), "instances_count": len(paths), "instances": kept}
 
 
-def known(lineage: Sequence[Step], folder: Folder, name: str, lists: Sequence[Request] = ()) -> list[Target]:
+def known(
+    lineage: Sequence[Step], folder: Folder, name: str, lists: Sequence[Request] = (), evidence: Evidence | None = None
+) -> list[Target]:
     """Each request of a lineage on a folder from which some of its images may have gone since.
 
     Args:
         name: of the checkpoint; lists: that its record keeps by their digest alone.
+        evidence: what was kept of the images; it finds those that were moved.
 
     Raises:
         UnlearnError: the paths of a list are not known.
     """
-    return [target_of(one, folder, name) for one in asked(lineage, paths_of(lists, folder))]
+    return [target_of(one, folder, name, evidence) for one in asked(lineage, paths_of(lists, folder), evidence)]
 
 
 def after(
-    target: Target, lineage: Sequence[Step], folder: Folder, name: str, reads: Sequence[str], lists: Sequence[Request] = ()
-) -> Target:
+    target: Target, lineage: Sequence[Step], folder: Folder, name: str, reads: Sequence[str], lists: Sequence[Request] = (),
+    evidence: Evidence | None = None,
+) -> Target:  # fmt: skip
     """A target that is given nothing of what earlier requests mean.
 
     Args:
@@ -88,34 +99,39 @@ def after(
         UnlearnError: the paths of an earlier list are needed and not known.
     """
     needed = not {"retain", "train"}.isdisjoint(reads)
-    earlier = known(lineage, folder, name, lists) if needed else resolvable(lineage, folder, lists)
+    earlier = known(lineage, folder, name, lists, evidence) if needed else resolvable(lineage, folder, lists, evidence)
     return apart(target, earlier, folder)
 
 
-def is_covered(target: Target, lineage: Sequence[Step], folder: Folder) -> bool:
+def is_covered(target: Target, lineage: Sequence[Step], folder: Folder, evidence: Evidence | None = None) -> bool:
     """Whether earlier requests mean all that a target does."""
-    earlier = resolvable(lineage, folder)
+    earlier = resolvable(lineage, folder, evidence=evidence)
     classes = {name for one in earlier for name in one.classes}
     return set(target.classes) <= classes and bool(torch.isin(target.images, meant_by(earlier, folder)).all())
 
 
-def resolvable(lineage: Sequence[Step], folder: Folder, lists: Sequence[Request] = ()) -> list[Target]:
+def resolvable(
+    lineage: Sequence[Step], folder: Folder, lists: Sequence[Request] = (), evidence: Evidence | None = None
+) -> list[Target]:
     """The same without lists of which only the digest is known."""
-    found = asked(lineage, paths_of(lists, folder))
-    return [target_of(one, folder, "") for one in found if one.classes or one.instances is not None]
+    found = asked(lineage, paths_of(lists, folder), evidence)
+    return [target_of(one, folder, "", evidence) for one in found if one.classes or one.instances is not None]
 
 
-def target_of(request: RequestRecord, folder: Folder, name: str) -> Target:
+def target_of(request: RequestRecord, folder: Folder, name: str, evidence: Evidence | None = None) -> Target:
     if request.classes:
-        return resolve(Request(classes=tuple(request.classes)), folder)
-    if request.instances is None:
+        found = resolve(Request(classes=tuple(request.classes)), folder)
+    elif request.instances is None:
         raise UnlearnError(
             f"{name} forgot {request.instances_count} listed images and keeps only the digest of their list.",
-            "pass the list again: --forgotten FILE.",
+            "pass the list again: --forgotten FILE; or what --keep-evidence wrote then: --evidence FILE.",
         )
-    listed = set(request.instances)
-    positions = [i for i, path in enumerate(folder.images.paths) if path in listed]
-    return Target("images", (), tuple(request.instances), torch.tensor(positions, dtype=torch.int64), Classes(len(folder.classes)))
+    else:
+        listed = set(request.instances)
+        positions = [i for i, path in enumerate(folder.images.paths) if path in listed]
+        task = Classes(len(folder.classes))
+        found = Target("images", (), tuple(request.instances), torch.tensor(positions, dtype=torch.int64), task)
+    return found_again(found, request, evidence, folder)
 
 
 def fills_in(given: Request, lineage: Sequence[Step], folder: Folder) -> bool:
@@ -148,15 +164,25 @@ def paths_of(lists: Sequence[Request], folder: Folder) -> list[list[str]]:
     return found
 
 
-def gone(found: Sequence[RequestRecord], folder: Folder) -> list[str]:
+def gone(found: Sequence[RequestRecord], folder: Folder, evidence: Evidence | None = None) -> list[str]:
     """What to say of requests whose images are in the folder no more."""
-    there, notes = set(folder.images.paths), []
-    present = {folder.classes[i] for i in folder.images.labels.unique().tolist()}
-    if lost := [name for one in found for name in one.classes if name not in present]:
-        notes.append(f"no image of {in_words(RequestRecord(classes=lost))} is left in {folder.root}")
+    images, notes = folder.images, []
+    there = set(images.paths)
+    present = {folder.classes[i] for i in images.labels.unique().tolist()}
+    trained = {folder.classes[i] for i in images.labels[~images.test].unique().tolist()}
+    classes = list(dict.fromkeys(name for one in found for name in one.classes))
+    for what, missing in (("image", set(classes) - present), ("training image", set(classes) & present - trained)):
+        if missing:
+            words = in_words(RequestRecord(classes=[name for name in classes if name in missing]))
+            notes.append(f"no {what} of {words} is left in {folder.root}")
     listed = {path for one in found for path in one.instances or ()}
     if lost := sorted(listed - there):
         notes.append(f"{len(lost):,} of {len(listed):,} listed images are no more in {folder.root}, {lost[0]} among them")
+    for one in found if evidence else ():
+        seen = {image.path for image in evidence.of(one)} if set(one.classes) & trained else set()
+        if lost := sorted(seen - there):
+            what = f"{len(lost):,} of {len(seen):,} images of {in_words(one)}"
+            notes.append(f"{what} are no more in {folder.root}, {lost[0]} among them")
     return notes
 
 
@@ -167,25 +193,47 @@ def together(targets: Sequence[Target]) -> Target:
     names = {i: name for one in targets for i, name in zip(sorted(one.task.forgotten), one.classes, strict=True)}
     images = torch.cat([one.images for one in targets]).unique()
     paths = tuple(sorted({path for one in targets for path in one.paths}))
-    return Target(first.kind, tuple(names[i] for i in sorted(names)), paths, images, Classes(first.task.count, forgotten))
+    classes = tuple(names[i] for i in sorted(names))
+    astray = torch.cat([one.astray for one in targets]).unique()
+    return Target(first.kind, classes, paths, images, Classes(first.task.count, forgotten), astray=astray)
 
 
 def meant_by(targets: Sequence[Target], folder: Folder) -> Tensor:
-    """Positions of all that requests mean: their training images, and the test images of their classes."""
+    """Positions of all that requests mean: their training images, the test images of their classes, and what went astray."""
     images = folder.images
     mask = torch.zeros(len(images), dtype=torch.bool)
     for one in targets:
-        mask[one.images] = True
+        mask[one.images] = mask[one.astray] = True
         mask |= one.task.gone()[images.labels]
     return mask.nonzero()[:, 0]
 
 
+NO_IMAGES = torch.empty(0, dtype=torch.int64)
+
+
 def apart(target: Target, others: Sequence[Target], folder: Folder) -> Target:
     """A target that is given nothing of what others mean and it does not; its task teaches nothing as one of their classes."""
-    own, meant = meant_by([target], folder), meant_by(others, folder)
+    own = meant_by([replace(target, astray=NO_IMAGES)], folder)
+    meant = torch.cat([meant_by(others, folder), target.astray]).unique()
     earlier = dict.fromkeys(c for one in others for c in one.task.forgotten if c not in target.task.forgotten)
     task = replace(target.task, earlier=tuple(earlier))
     return replace(target, task=task, withheld=meant[~torch.isin(meant, own)])
+
+
+def named(
+    classes: Collection[str], instances: Collection[str], paths: Sequence[str], names: Sequence[str], test: Sequence[bool]
+) -> tuple[list[int], list[int], list[int]]:
+    """Positions of the training images that a request names, of the test images of its classes, and of all others.
+
+    Args:
+        paths, names, test: of each image of a folder its path, its class, and whether it is a test image.
+    """
+    trained, tested, others = [], [], []
+    wanted, listed = set(map(normal, classes)), set(instances)
+    for i, (path, name, is_test) in enumerate(zip(paths, names, test, strict=True)):
+        means = normal(name) in wanted or (path in listed and not is_test)
+        (others if not means else tested if is_test else trained).append(i)
+    return trained, tested, others
 
 
 def in_words(request: RequestRecord | None) -> str:

@@ -1,12 +1,13 @@
 """A method run on a loaded model, and what is to be told of it afterwards."""
 
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 
 from unlearn_cli import __version__, methods
+from unlearn_cli.cases import requests
 from unlearn_cli.cases.loading import Loaded
 from unlearn_cli.data.requests import Target
 from unlearn_cli.data.splits import Splits, split
@@ -31,6 +32,7 @@ def unlearn(
     A selection set is carved from the test images if the method or the log needs one, and only then.
     """
     reads = chosen.reads_with(values, target.kind)
+    check_left(chosen, reads, target, loaded)
     carved = selection_fraction if logged or "selection" in reads else 0.0
     splits = split(loaded.folder, target, reads, carved)
     if "selection" in reads and len(splits.selection) == 0:
@@ -43,6 +45,17 @@ def unlearn(
         with run.timed():
             chosen.run(run, model, splits, values)
     return run, in_own_types(loaded), carved
+
+
+def check_left(chosen: methods.Method, reads: Sequence[str], target: Target, loaded: Loaded) -> None:
+    """Refuse a method that reads the images to forget where they were erased."""
+    if "forget" not in reads or len(target.images):
+        return
+    every = (methods.get(name) for name in methods.names())
+    able = [one.name for one in every if "forget" not in {*one.reads, *one.instances_read} and target.scope in one.scope]
+    what = f"training image of {requests.in_words(requests.recorded(target))}" if target.kind == "classes" else "listed image"
+    raise UnlearnError(f"no {what} is left in {loaded.folder.root}, and {chosen.name} reads them.",
+                       f"methods that read none of them: {', '.join(able)}." if able else "put them back.")  # fmt: skip
 
 
 def _looker(run: Run, model: torch.nn.Module, splits: Splits) -> Callable[[], dict[str, float]]:

@@ -52,6 +52,11 @@ class RequestRecord(Part):
             raise ValueError("instances_count is not the length of instances")
         return self
 
+    @property
+    def key(self) -> tuple:
+        """What makes two requests the same, whether their paths are kept or not."""
+        return tuple(self.classes), self.instances_digest, self.instances_count
+
 
 class Source(Part):
     """The checkpoint a step started from: its file name at the time, and the digest that identifies it."""
@@ -64,6 +69,7 @@ class Step(Part):
     """One thing that was done to the weights.
 
     `withheld` counts the earlier requests of the lineage whose images it was not given either; version 1 knew none.
+    `evidence` is the digest of the file that keeps what images they mean (`checkpoints.evidence`), where one was written.
     """
 
     operation: Literal["train", "forget", "relearn"]
@@ -81,6 +87,7 @@ class Step(Part):
     versions: dict[str, str]
     source: Source | None = None
     withheld: Count = 0
+    evidence: Digest | None = None
 
 
 class Record(Part):

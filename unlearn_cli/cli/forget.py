@@ -15,6 +15,11 @@ Log = Annotated[
     o.option("--log", help="Write loss, accuracies, images read and seconds per epoch to this CSV file.", panel=o.RESULT,
              metavar="FILE"),
 ]  # fmt: skip
+KeepEvidence = Annotated[
+    bool,
+    o.option("--keep-evidence", help="Write which images all its requests mean beside the output, for when these are erased.",
+             panel=o.RESULT),
+]  # fmt: skip
 SelectionFraction = Annotated[
     float,
     o.option("--selection-fraction", help="Share of the test images set aside where a method or --log needs some to choose by.",
@@ -32,9 +37,11 @@ def forget(
     strict: o.Strict = False,
     with_duplicates: o.WithDuplicates = False,
     forgotten: o.Forgotten = None,
+    evidence: o.Evidence = None,
     data: o.Data = None,
     output: o.Output = None,
     log: Log = None,
+    keep_evidence: KeepEvidence = False,
     selection_fraction: SelectionFraction = 0.2,
     settings: o.Settings = None,
     config: o.Config = None,
@@ -69,8 +76,10 @@ def forget(
             output=output,
             settings=from_text(settings or []),
             log=log,
+            keep_evidence=keep_evidence,
             selection_fraction=selection_fraction,
             lists=run.lists(forgotten, column),
+            evidence=evidence,
             plain=run.plain(arch, data, size, mean, std, head, test_fraction, class_names),
             options=options,
         )

@@ -161,6 +161,7 @@ def step_facts(step: dict) -> dict:
         "seconds": f"{step['seconds']:.2f}",
         "seed": step["seed"],
         "ran on": f"{step['device']}, {step['precision']}; " + ", ".join(f"{k} {v}" for k, v in step["versions"].items()),
+        "evidence": f"kept, digest {step['evidence'][:16]}" if step["evidence"] else None,
         "notes": "; ".join(step["notes"]) or None,
     }
     return {k: v for k, v in facts.items() if v is not None}

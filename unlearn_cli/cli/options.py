@@ -41,6 +41,11 @@ Forgotten = Annotated[
     option("--forgotten", help="A long list that an earlier step forgot, of which the checkpoint keeps the digest; repeats.",
            panel=ASKED, metavar="FILE"),
 ]  # fmt: skip
+Evidence = Annotated[
+    str | None,
+    option("--evidence", help="What --keep-evidence wrote when the checkpoint forgot, if it does not lie beside it.", panel=ASKED,
+           metavar="FILE"),
+]  # fmt: skip
 OnlyLast = Annotated[bool, option("--only-last", help="Of several requests, look at the last alone.", panel=ASKED)]
 Data = Annotated[
     str | None,

@@ -6,6 +6,7 @@ import typer
 
 from unlearn_cli.cli import options as o
 from unlearn_cli.cli import run
+from unlearn_cli.errors import UnlearnError
 
 Folder = Annotated[
     str | None,
@@ -66,6 +67,7 @@ def train(
     with_duplicates: o.WithDuplicates = False,
     without_forgotten: WithoutForgotten = False,
     forgotten: o.Forgotten = None,
+    evidence: o.Evidence = None,
     references: References = None,
     like: Like = None,
     size: o.Size = None,
@@ -87,6 +89,8 @@ def train(
     Example: unlearn train photos/ -o model.safetensors --arch compact
     """
     run.no_two_on_stdout(output, json)
+    if evidence is not None and like is None:
+        raise UnlearnError("--evidence is of the checkpoint of --like, and none is named.", "add --like CHECKPOINT.")
     with run.options(device, precision, seed, force, cache_limit, quiet) as options:
         from unlearn_cli import jobs
         from unlearn_cli.settings import from_text
@@ -99,6 +103,7 @@ def train(
             without=run.left_out(without_class, without, column, strict, with_duplicates),
             without_forgotten=without_forgotten,
             lists=run.lists(forgotten, column),
+            evidence=evidence,
             references=references,
             like=like,
             chosen=from_text(settings or []),

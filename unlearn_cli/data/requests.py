@@ -71,6 +71,7 @@ class Target:
         images: (n,) int64 positions of the training images that it means; none are left where they were erased.
         task: what a label of this folder is, and which are to vanish.
         withheld: (m,) int64 positions of what other requests of the lineage mean: in no split at all.
+        astray: (k,) int64 positions of its images that lie in another class now, or among the test images: in no split either.
         said: how the images were found, in words: what was listed, what was matched, what was set apart or taken in.
         counts: the same in numbers.
     """
@@ -81,6 +82,7 @@ class Target:
     images: Tensor
     task: Classes
     withheld: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
+    astray: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
     said: tuple[str, ...] = ()
     counts: dict[str, int] = field(default_factory=dict)
 

@@ -4,10 +4,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
-from torch import Tensor
-
 from unlearn_cli.cases import attacks, requests
 from unlearn_cli.cases.case import Asked, Case, open_case, selection_of
+from unlearn_cli.cases.evidence import owners
 from unlearn_cli.cases.loading import Loaded, Plain, forgotten_by, load, original_of
 from unlearn_cli.cases.measuring import measures, read
 from unlearn_cli.cases.references import distinct
@@ -36,6 +35,7 @@ def compare(
     all_metrics: bool = False,
     request: Request = Request(),
     lists: Sequence[Request] = (),
+    evidence: str | None = None,
     settings: dict[str, Any] | None = None,
     plain: Plain = Plain(),
     options: Options = Options(),
@@ -52,6 +52,7 @@ def compare(
         sort: the metric that orders the unlearned rows, best first.
         all_metrics: a table of all metrics, not of those that matter most.
         lists: lists that the checkpoints forgot and of which their records keep the digest alone.
+        evidence: what was kept when one of them forgot; by default the files beside them.
         settings: of the methods, `name` for all that have it or `method.name` for one.
     """
     if run_methods and len(checkpoints) != 1:
@@ -60,7 +61,7 @@ def compare(
     if sort:
         requirements.metric_called(sort)
     trials.check(run_methods, settings or {})
-    first, loaded, roles = _open(checkpoints, references, bool(verify), plain, options, bool(run_methods), request.classes)
+    first, loaded, roles = _open(checkpoints, references, bool(verify), plain, options, bool(run_methods), request.classes, evidence)
     aside = max(selection_of(model.record) for model in loaded)
     asked = _case(loaded, roles, request, lists, aside)
     case = asked.case
@@ -69,7 +70,7 @@ def compare(
     if carved > aside:
         asked = _case(loaded, roles, request, lists, carved)
         case = asked.case
-    loaded, roles = _each_reference_once(loaded, roles, asked.forget)
+    loaded, roles = _each_reference_once(loaded, roles, asked)
     for trial in tried:
         trial.method.check_scope(case.target.scope)
     names = _metrics(verify, case)
@@ -114,19 +115,25 @@ def compare(
 
 
 def _open(
-    checkpoints, references, judges: bool, plain: Plain, options: Options, original: bool, erased: Collection[str]
+    checkpoints, references, judges: bool, plain: Plain, options: Options, original: bool, erased: Collection[str],
+    evidence: str | None,
 ) -> tuple[Loaded, list[Loaded], list[str]]:
     """The first checkpoint, and all of them with their roles; for a judgement also the original that lies beside."""
     erased = [*erased, *(name for other in checkpoints[1:] for name in forgotten_by(store.read(other).record))]
-    first = load(checkpoints[0], plain, options, original=original, erased=erased)
-    loaded = [first, *(load(name, plain, options, first) for name in checkpoints[1:])]
+    mine = owners(evidence, checkpoints) if evidence else []
+    first = load(checkpoints[0], plain, options, original=original, erased=erased, evidence=evidence if 0 in mine else None)
+    others = enumerate(checkpoints[1:], 1)
+    loaded = [first, *(load(name, plain, options, first, evidence=evidence if i in mine else None) for i, name in others)]
     roles = [_role(model) for model in loaded]
     if judges and "original" not in roles:
         unlearned = [model for model, role in zip(loaded, roles, strict=True) if role == "unlearned"]
         found = next((found for model in unlearned if (found := original_of(model, plain, options))), None)
         loaded, roles = ([found, *loaded], ["original", *roles]) if found else (loaded, roles)
-    others = [load(name, plain, options, first) for name in references]
-    return first, loaded + others, roles + ["reference"] * len(others)
+    more = [load(name, plain, options, first) for name in references]
+    shared = next((model.evidence for model in loaded if model.evidence), None)
+    for model in [*loaded, *more]:  # a reference keeps none, and left out what the others forgot
+        model.evidence = model.evidence or shared
+    return first, loaded + more, roles + ["reference"] * len(more)
 
 
 def _role(model: Loaded) -> str:
@@ -154,11 +161,11 @@ def _case(loaded: list[Loaded], roles: list[str], given: Request, lists: Sequenc
     return next(iter(cases.values()))[0]
 
 
-def _each_reference_once(loaded: list[Loaded], roles: list[str], forget: Tensor) -> tuple[list[Loaded], list[str]]:
+def _each_reference_once(loaded: list[Loaded], roles: list[str], asked: Asked) -> tuple[list[Loaded], list[str]]:
     """The models and their roles without references that repeat."""
     pairs = list(zip(loaded, roles, strict=True))
     subjects = [model for model, role in pairs if role != "reference"]
-    others = {id(model) for model in distinct([m for m, role in pairs if role == "reference"], subjects, forget)}
+    others = {id(model) for model in distinct([m for m, role in pairs if role == "reference"], subjects, asked)}
     kept = [(model, role) for model, role in pairs if role != "reference" or id(model) in others]
     return [model for model, _ in kept], [role for _, role in kept]
 

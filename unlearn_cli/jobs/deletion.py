@@ -1,13 +1,12 @@
 """Writing the deletion record of an evaluation: the same evaluation writes the same bytes."""
 
-import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 
+from unlearn_cli.cases import requests
 from unlearn_cli.cases.case import Asked as Whole
 from unlearn_cli.cases.loading import Loaded
 from unlearn_cli.cases.unlearning import what_happened
@@ -18,19 +17,19 @@ from unlearn_cli.checkpoints.deletion import (
     Deletion,
     Evaluation,
     File,
+    Judged,
     Measured,
     Original,
     digest_of,
     relative,
     sources_of,
 )
-from unlearn_cli.checkpoints.record import RequestRecord
-from unlearn_cli.data.cache import read_index
+from unlearn_cli.data.copies import digests_of
 from unlearn_cli.data.folder import Folder, fingerprint_of
 from unlearn_cli.engine.launch import launched
 from unlearn_cli.engine.run import Options
 from unlearn_cli.errors import UnlearnError
-from unlearn_cli.metrics.report import Report, Row, finite, measures_as_dict
+from unlearn_cli.metrics.report import Limit, Report, Row, finite, measures_as_dict
 
 
 def claim(name: str, inputs: Sequence[str], options: Options) -> None:
@@ -52,52 +51,60 @@ def write(
     base = Path(name).resolve().parent
     folder, run = unlearned.folder, what_happened(unlearned.run(options))
     test = int(folder.images.test.sum())
+    request, others, others_fingerprint = asked(case, folder)
     data = Data(
         path=place(folder.root, base),
         fingerprint=folder.fingerprint,
         train=len(folder.images) - test,
         test=test,
         test_fraction=unlearned.record.data.test_fraction if unlearned.record.data else test_fraction,
+        others=others,
+        others_fingerprint=others_fingerprint,
     )
     used = {key: run[key] for key in ("seed", "device", "precision", "versions")}
     document = Deletion(
-        request=asked(case.request, folder, case.forget.tolist()),
+        request=request,
         unlearned=file(unlearned, base),
         original=source(unlearned, original, base),
         references=[file(reference, base) for reference in references],
         data=data,
         evaluation=Evaluation(threads=torch.get_num_threads(), **used),
         measured=[measured(row) for row in report.rows],
-        limits=[{key: finite(value) for key, value in vars(limit).items()} for limit in report.limits],
+        limits=plain(report.limits),
         verdict=report.verdict,
         exit_code=report.exit_code,
+        parts=[
+            Judged(request=one.request, limits=plain(one.limits), verdict=one.verdict, exit_code=one.exit_code)
+            for one in report.parts
+        ],
     )
     if launched().first:
         text = document.model_copy(update={"digest": document.of_itself()}).to_json()
         store.replace_whole(name, lambda temporary: temporary.write_bytes(text))
 
 
-def asked(request: RequestRecord, folder: Folder, positions: list[int]) -> Asked:
-    """The request in full, and the training images at these positions that it means."""
-    paths = [folder.images.paths[i] for i in positions]
-    classes, instances = sorted(request.classes), [] if request.classes else sorted(paths)
-    return Asked(
+def asked(case: Whole, folder: Folder) -> tuple[Asked, int, str]:
+    """All that was asked, in full, with the images that it names; and how many images stay, and their fingerprint."""
+    images = folder.images
+    targets = [one.target for one in case.cases[: case.kinds]]
+    classes = sorted({name for target in targets for name in target.classes})
+    instances = sorted({path for target in targets for path in target.paths})
+    names = [folder.classes[i] for i in images.labels.tolist()]
+    trained, tested, others = requests.named(classes, instances, images.paths, names, images.test.tolist())
+
+    def fingerprint(positions: list[int]) -> str:
+        return fingerprint_of([images.paths[i] for i in positions], digests_of(folder, positions))
+
+    whole = Asked(
         classes=classes,
         instances=instances,
-        digest=digest_of(classes or instances),
-        images=len(paths),
-        images_fingerprint=fingerprint_of(paths, contents(folder, positions)),
+        digest=digest_of([*classes, *instances]),
+        images=len(trained),
+        images_fingerprint=fingerprint(trained),
+        test_images=len(tested),
+        test_images_fingerprint=fingerprint(tested),
     )
-
-
-def contents(folder: Folder, positions: list[int]) -> np.ndarray:
-    """(n, 32) uint8: SHA-256 of some of the images' files, from the index that opening the folder left in the cache."""
-    paths = folder.images.paths
-    index = read_index(os.path.abspath(folder.root))
-    if index is not None and index.fingerprint == folder.fingerprint and index.names == "\0".join(paths):
-        return index.digests[positions]
-    digests = [hashlib.sha256(Path(folder.root, paths[i]).read_bytes()).digest() for i in positions]
-    return np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 32)
+    return whole, len(others), fingerprint(others)
 
 
 def file(model: Loaded, base: Path) -> File:
@@ -135,6 +142,10 @@ def place(path: Path, base: Path) -> str:
         raise UnlearnError(f"{path.name!r} is not UTF-8, and a record is.", "rename it.") from None
     except ValueError:
         raise UnlearnError(f"{path} cannot be named from the record's folder.", "write the record beside it.") from None
+
+
+def plain(limits: Sequence[Limit]) -> list[dict]:
+    return [{key: finite(value) for key, value in vars(limit).items()} for limit in limits]
 
 
 def measured(row: Row) -> Measured:

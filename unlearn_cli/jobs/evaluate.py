@@ -32,6 +32,7 @@ def evaluate(
     request: Request = Request(),
     only_last: bool = False,
     lists: Sequence[Request] = (),
+    evidence: str | None = None,
     plain: Plain = Plain(),
     options: Options = Options(),
 ) -> Report:
@@ -48,6 +49,7 @@ def evaluate(
         request: what was to be forgotten, where the checkpoint does not remember it.
         only_last: of several requests in the checkpoint's lineage, judge the last alone, not all of them and each.
         lists: lists that the checkpoint forgot and of which its record keeps the digest alone.
+        evidence: what --keep-evidence wrote when it forgot; by default the file beside the checkpoint.
     """
     limits = requirements.parse(require)
     policy.check(verify)
@@ -55,7 +57,7 @@ def evaluate(
         from unlearn_cli.jobs import deletion  # `forget` must not wait for it
 
         deletion.claim(record, [checkpoint, *references, *([original] if original else [])], options)
-    loaded = load(checkpoint, plain, options, erased=request.classes)
+    loaded = load(checkpoint, plain, options, erased=request.classes, evidence=evidence)
     asked = open_case(loaded, request, only_last=only_last, lists=lists)
     kinds = [case.kind for case in asked.cases]
     if asked.request is not None:
@@ -65,8 +67,8 @@ def evaluate(
         raise UnlearnError(f"{checkpoint} has forgotten nothing yet.", "pass --class or --instances, to say what it should have.")
     before = original_of(loaded, plain, options, original) if original or verify or blocks else None
     judged_models = [loaded, before] if before else [loaded]
-    forget = None if asked.request is None else asked.forget
-    others = distinct([load(name, plain, options, loaded) for name in references], judged_models, forget)
+    unseen = None if asked.request is None else asked
+    others = distinct([load(name, plain, options, loaded) for name in references], judged_models, unseen)
     shadowing = distinct([load(name, plain, options, loaded) for name in shadows], judged_models, None, "shadow")
     if blocks and not (before or others):
         raise UnlearnError("--blocks compares with other models, and there is none.", "pass --original or --reference.")

@@ -8,10 +8,12 @@ from torch import Tensor
 
 from unlearn_cli import methods
 from unlearn_cli.cases import duplicates, requests
+from unlearn_cli.cases.evidence import beside, gathered
 from unlearn_cli.cases.loading import Loaded, Plain, load
 from unlearn_cli.cases.unlearning import SELECTION, unchanged, unlearn, what_happened
 from unlearn_cli.checkpoints import store
-from unlearn_cli.checkpoints.record import Record, Source, Step, folder_from, folder_to
+from unlearn_cli.checkpoints.evidence import Evidence, Meant
+from unlearn_cli.checkpoints.record import Record, RequestRecord, Source, Step, folder_from, folder_to
 from unlearn_cli.data.copies import Copies
 from unlearn_cli.data.requests import Request, Target, resolve
 from unlearn_cli.engine.run import Options, Run
@@ -30,8 +32,10 @@ def forget(
     output: str | None = None,
     settings: dict[str, Any] | None = None,
     log: str | None = None,
+    keep_evidence: bool = False,
     selection_fraction: float = SELECTION,
     lists: Sequence[Request] = (),
+    evidence: str | None = None,
     plain: Plain = Plain(),
     options: Options = Options(),
 ) -> Report:
@@ -41,8 +45,10 @@ def forget(
         output: where to write; by default beside the input, named after method and request; `-` is standard output.
         settings: the method's own, by name.
         log: a CSV file for the trajectory: a row per epoch, with the accuracy on forget and selection set.
+        keep_evidence: write beside the output which images all its requests mean, for when these are erased.
         selection_fraction: part of the test images set aside where the method, or the log, needs a selection set.
         lists: lists that earlier steps forgot and that the checkpoint's record keeps by their digest alone.
+        evidence: what an earlier step kept; by default the file beside the checkpoint.
         plain: what a state dict without a record does not say of itself.
 
     Raises:
@@ -54,23 +60,25 @@ def forget(
     chosen.check_scope(request.scope)
     values = chosen.parse(settings or {}, request.kind)
     if output:
-        store.claim(output, force=options.force, inputs=(checkpoint,))
-    loaded = load(checkpoint, plain, options, original=True, erased=request.classes)
+        _claim(output, checkpoint, log, evidence, keep_evidence, options.force)
+    loaded = load(checkpoint, plain, options, original=True, erased=request.classes, evidence=evidence)
     asked, earlier = resolve(request, loaded.folder), loaded.record.lineage
     chosen.check_scope(asked.scope)
-    target = requests.after(asked, earlier, loaded.folder, loaded.name, chosen.reads_with(values, asked.kind), lists)
+    reads, kept = chosen.reads_with(values, asked.kind), loaded.evidence
+    target = requests.after(asked, earlier, loaded.folder, loaded.name, reads, lists, kept)
     wanted = requests.recorded(target)
     output = output or _default_name(loaded, method, requests.slug(target))
-    store.claim(output, force=options.force, inputs=(checkpoint,))
-    if log:
-        store.claim(log, force=options.force, inputs=(checkpoint, output), option="--log")
+    _claim(output, checkpoint, log, evidence, keep_evidence, options.force)
+    before = requests.resolvable(earlier, loaded.folder, lists, kept)
+    meant = _evidence(wanted, target, loaded, lists) if keep_evidence else []
 
     run, tensors, carved = unlearn(loaded, chosen, values, target, options, selection_fraction, logged=bool(log))
-    if unchanged(loaded, tensors) and not requests.is_covered(target, earlier, loaded.folder):
+    if unchanged(loaded, tensors) and not requests.is_covered(target, earlier, loaded.folder, kept):
         raise UnlearnError(f"{method} changed no tensor of {loaded.name}: it stopped at {run.stopped_by}.",
                            "choose other settings or another method; `unlearn evaluate` shows what the model knows.")  # fmt: skip
-    meant = requests.meant_by([target, *requests.resolvable(earlier, loaded.folder, lists)], loaded.folder)
-    found = duplicates.copies_of(loaded, meant, options)
+    positions = requests.meant_by([target, *before], loaded.folder)
+    found = duplicates.copies_of(loaded, positions, options)
+    sidecar = Evidence(checkpoint=store.digest(tensors), requests=meant).signed() if keep_evidence else None
     step = Step(
         operation="forget",
         method=chosen.name,
@@ -79,14 +87,54 @@ def forget(
         selection_fraction=carved,
         source=Source(name=loaded.name, digest=loaded.checkpoint.digest),
         withheld=len(requests.asked(earlier)),
+        evidence=sidecar.digest if sidecar else None,
         **what_happened(run),
     )
     record = moved(loaded.record.after(step), loaded.checkpoint.path, output)
     if run.ranks.first:
         store.write(output, tensors, record, force=options.force)
+        if sidecar:
+            store.replace_whole(beside(output), lambda temporary: temporary.write_bytes(sidecar.to_json()))
         if log:
             store.replace_whole(log, lambda temporary: _write_log(run, temporary))
-    return _report(loaded, run, chosen, target, output, found, meant)
+    said = [*target.said, *(words for one in before for words in one.said), *_unknown(meant)]
+    return _report(loaded, run, chosen, target, output, found, positions, said, sidecar)
+
+
+def _claim(output: str, checkpoint: str, log: str | None, evidence: str | None, keeps: bool, force: bool) -> None:
+    """Check that all files may be written, none over an input and none over another."""
+    inputs = [checkpoint, *([evidence] if evidence else [])]
+    store.claim(output, force=force, inputs=tuple(inputs))
+    if keeps and output == store.PIPE:
+        raise UnlearnError("--keep-evidence writes a file beside the output, and standard output has none beside it.",
+                           "name a file with --output.")  # fmt: skip
+    inputs.append(output)
+    if keeps:
+        inputs.append(store.claim(beside(output), force=force, inputs=tuple(inputs)))
+    if log:
+        store.claim(log, force=force, inputs=tuple(inputs), option="--log")
+        if Path(log).resolve() in {Path(name).resolve() for name in inputs}:
+            raise UnlearnError(f"--log {log} is written by this command already.", "pass another --log.")
+
+
+def _evidence(wanted: RequestRecord, target: Target, loaded: Loaded, lists: Sequence[Request]) -> list[Meant]:
+    """What is kept of the lineage's requests and of this one, in their order."""
+    folder, kept = loaded.folder, loaded.evidence
+    asked = requests.asked(loaded.record.lineage, requests.paths_of(lists, folder), kept)
+    on_folder = [
+        requests.target_of(one, folder, loaded.name, kept) if one.classes or one.instances is not None else None for one in asked
+    ]
+    pairs = list(zip(asked, on_folder, strict=True))
+    if wanted.key not in {one.key for one in asked}:
+        whole = wanted.model_copy(update={"instances": list(target.paths)}) if target.paths else wanted
+        pairs.append((whole, target))
+    return gathered(pairs, folder, kept)
+
+
+def _unknown(meant: Sequence[Meant]) -> list[str]:
+    """What to say of lists whose images could not be kept."""
+    lost = [one.request for one in meant if not one.request.classes and one.request.instances is None]
+    return [f"the evidence lacks {requests.in_words(one)} of an earlier step: pass the list, --forgotten FILE" for one in lost]
 
 
 def _write_log(run: Run, path: Path) -> None:
@@ -114,8 +162,9 @@ def _default_name(loaded: Loaded, method: str, slug: str) -> str:
 
 
 def _report(
-    loaded: Loaded, run: Run, chosen: methods.Method, target: Target, output: str, found: Copies, meant: Tensor
-) -> Report:
+    loaded: Loaded, run: Run, chosen: methods.Method, target: Target, output: str, found: Copies, meant: Tensor,
+    said: Sequence[str], sidecar: Evidence | None,
+) -> Report:  # fmt: skip
     read = ", ".join(f"{n:,} {name}" for name, n in run.images_read.items()) or "none"
     facts = {
         "method": chosen.name,
@@ -129,11 +178,12 @@ def _report(
         "device": str(run.device),
         "precision": str(run.precision).removeprefix("torch."),
         "seed": run.seed,
+        **({"evidence": beside(output)} if sidecar else {}),
     }
     return Report(
         command="forget",
         title=f"{loaded.name}: {chosen.title}",
         facts=facts,
-        notes=[*loaded.notes, *target.said, *run.notes, *duplicates.said(found, meant)],
+        notes=[*loaded.notes, *said, *run.notes, *duplicates.said(found, meant)],
         written=output,
     )

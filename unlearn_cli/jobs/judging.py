@@ -20,7 +20,8 @@ class Judged:
     """A case, the numbers of every model on it, and what the limits make of them.
 
     Args:
-        is_whole: whether it is all that was asked of its kind, so that without an answer to it there is none at all.
+        is_whole: whether it is all that was asked of its kind, or nothing of it is left that the whole could be judged by,
+            so that without an answer to it there is none at all.
     """
 
     case: Case
@@ -48,7 +49,8 @@ def judge_all(
         references = [row.measures for row in rows if row.role == "reference"]
         original = next((row.measures for row in rows if row.role == "original"), None)
         found = verdict.judge(mine, rows[-1].measures, references, original)
-        return Judged(case, names, rows, found, case in asked.cases[: asked.kinds])
+        is_left = bool(len(case.splits["forget"]) or len(case.splits["forget_test"]))
+        return Judged(case, names, rows, found, case in asked.cases[: asked.kinds] or not is_left)
 
     return judge(asked.case, True), [judge(part, False) for part in asked.parts]
 

@@ -39,6 +39,7 @@ def relearn(
     request: Request = Request(),
     only_last: bool = False,
     lists: Sequence[Request] = (),
+    evidence: str | None = None,
     settings: dict[str, Any] | None = None,
     plain: Plain = Plain(),
     options: Options = Options(),
@@ -51,6 +52,7 @@ def relearn(
             accuracy against the steps, for the original as well.
         only_last: of several requests in the checkpoint's lineage, look at the last alone.
         lists: lists that the checkpoint forgot and of which its record keeps the digest alone.
+        evidence: what --keep-evidence wrote when it forgot; by default the file beside the checkpoint.
         settings: of the training, by name (`settings_of`).
     """
     if attack not in ATTACKS:
@@ -59,7 +61,7 @@ def relearn(
     known = settings_of(attack)
     owner = "relearn" if attack == "epochs" else f"relearn --attack {attack}"
     values = {name: setting.default for name, setting in known.items()} | parse(known, settings or {}, owner)
-    loaded = load(checkpoint, plain, options, erased=request.classes)
+    loaded = load(checkpoint, plain, options, erased=request.classes, evidence=evidence)
     # The epochs are counted on every test image of the classes, as the papers do; curves on those that `evaluate` looks at.
     asked = open_case(loaded, request, 0.0 if attack == "epochs" else None, only_last, lists)
     case = asked.case
@@ -71,10 +73,16 @@ def relearn(
     before = original_of(loaded, plain, options, original)
     if before is None:
         raise UnlearnError(f"the original of {loaded.name} is not beside it.", "pass --original FILE.")
-    held = attacks.parts(loaded, case)[2]
+    forget, _, held = attacks.parts(loaded, case)
+    root, names = loaded.folder.root, case.words if case.kind == "classes" else "the list"
     if len(held) == 0:
-        raise UnlearnError("the forgotten classes have no test images to look at.", "add some under test/.")
-    others = distinct([load(name, plain, options, loaded) for name in references], [loaded, before], asked.forget)
+        what = "test image" if case.kind == "classes" else "image"
+        raise UnlearnError(f"no {what} of {names} is left in {root}: there is nothing to look at.",
+                           "relearning is to be looked at before images are erased.")  # fmt: skip
+    if len(forget) == 0 and attack != "retain":
+        raise UnlearnError(f"no training image of {names} is left in {root}: there is nothing to relearn from.",
+                           "--attack retain needs none of them.")  # fmt: skip
+    others = distinct([load(name, plain, options, loaded) for name in references], [loaded, before], asked)
     models = [before, *others, loaded]
     for model in models:
         check_outputs(model, held, options)

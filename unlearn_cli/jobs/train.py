@@ -32,6 +32,7 @@ def train(
     without: Request = Request(),
     without_forgotten: bool = False,
     lists: Sequence[Request] = (),
+    evidence: str | None = None,
     references: int | None = None,
     like: str | None = None,
     chosen: dict[str, Any] | None = None,
@@ -48,6 +49,7 @@ def train(
         without: classes or images that are left out of the training: the result is a retrained (reference) model.
         without_forgotten: leave out all that the checkpoint of `like` was ever asked to forget.
         lists: lists that this checkpoint forgot and of which its record keeps the digest alone.
+        evidence: what was kept when it forgot; by default the file beside it.
         references: train so many of them, with the seeds that follow the options', that of `like` left out. Each has a
             file of its own beside OUTPUT (`retraining.targets`); those that an earlier call has written are kept.
         like: a checkpoint by whose record to train: its architecture, recipe and input size.
@@ -77,12 +79,14 @@ def train(
         apart = left_out(without, folder)
         plan = planned(arch, arch_settings, recipe, folder, test_fraction, apart, output, notes=[*folder.notes, *said(apart)])
     else:
-        model = load(like, Plain(data=data, test_fraction=test_fraction), options)
+        model = load(like, Plain(data=data, test_fraction=test_fraction), options, evidence=evidence)
         known, fraction = model.record, model.record.data.test_fraction if model.record.data else test_fraction
         apart = left_out(without, model.folder)
         notes = [*model.notes, *said(apart)]
         if without_forgotten:
-            apart += requests.known(known.lineage, model.folder, like, lists)
+            apart += requests.known(known.lineage, model.folder, like, lists, model.evidence)
+            notes += requests.gone(requests.asked(known.lineage, (), model.evidence), model.folder, model.evidence)
+            notes += [words for one in apart for words in one.said]
             if not apart:
                 raise UnlearnError(f"{like} has forgotten nothing yet.", "leave out --without-forgotten.")
         elif asked := requests.asked(known.lineage):

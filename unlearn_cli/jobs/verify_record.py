@@ -21,8 +21,8 @@ def verify_record(record: str, *, progress: Silent | None = None) -> Report:
     from unlearn_cli.jobs import record_entries
 
     path = Path(record)
-    told = deletion_reading.read(record)
-    found = record_entries.entries(told, path, progress or Silent())
+    told, digest = deletion_reading.read_whole(record)
+    found = record_entries.entries(told, digest, path, progress or Silent())
     return Report(
         command="verify-record",
         title=f"{path.name}: the record of forgetting {record_entries.in_words(told.request)}",
@@ -39,6 +39,8 @@ def verdict(found: "list[Found]") -> str:
         those = [entry for entry in looked if entry.outcome == bad]
         if those:
             return f"{words}: {those[0].name.replace('_', ' ')}: {those[0].words} ({len(those)} of {len(looked)} entries)."
+    if any(entry.outcome == "erased" for entry in looked):
+        return "Matches: images to forget were erased since, and all else that the record names is as it was."
     return f"Matches: all {len(looked)} entries of the record are as they were."
 
 

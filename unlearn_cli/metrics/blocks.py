@@ -6,6 +6,7 @@ networks are from each other is seen in the references' own rows.
 
 from collections.abc import Sequence
 
+from unlearn_cli.metrics.accuracy import ABSENT
 from unlearn_cli.metrics.registry import Blocks, Evidence, metric
 from unlearn_cli.metrics.report import Measure, Row, Series
 
@@ -41,6 +42,8 @@ def mean(each: Sequence[dict[str, float | None]]) -> dict[str, float | None]:
 
 def least(blocks: Blocks, found: dict[str, float | None]) -> Measure:
     """The least similar block below the head; the detail has all of them, the head too."""
+    if not blocks.images:
+        return Measure(None, ABSENT["forget"])
     below = {name: value for name, value in found.items() if name != blocks.head and value is not None}
     detail = {"blocks": list(found), "similarity": list(found.values()), "n": blocks.images}
     if not below:
