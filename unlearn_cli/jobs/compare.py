@@ -61,7 +61,8 @@ def compare(
     if sort:
         requirements.metric_called(sort)
     trials.check(run_methods, settings or {})
-    first, loaded, roles = _open(checkpoints, references, bool(verify), plain, options, bool(run_methods), request.classes, evidence)
+    first, loaded, roles = _open(checkpoints, references, bool(verify), plain, options, bool(run_methods), request.classes,
+                                 evidence)  # fmt: skip
     aside = max(selection_of(model.record) for model in loaded)
     asked = _case(loaded, roles, request, lists, aside)
     case = asked.case
