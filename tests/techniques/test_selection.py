@@ -48,5 +48,5 @@ def test_with_one_listed_image_the_score_is_the_accuracy_and_that_is_said(new_ru
     run = new_run()
     _, blind = scored(run, loaded, listed(loaded, 1))
     assert blind < 0.25, "one answer is right for a tenth of the images"
-    assert run.notes == ["too few images to tell forgotten from unseen ones: the accuracy alone chose the model"]
+    assert run.notes == ["too few images to tell forgotten from unseen ones, 1 on each side: the accuracy alone chose the model"]
     assert "forget" not in run.images_read

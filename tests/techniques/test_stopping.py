@@ -137,7 +137,7 @@ def test_a_look_reads_few_images_while_some_are_known(place):
 def test_listed_images_come_down_to_the_accuracy_on_unseen_images_whose_classes_weigh_as_theirs(new_run, loaded):
     run, paths = new_run(), ("train/3/0003.png", "train/3/0013.png", "train/5/0005.png")
     with run.adopted(loaded.model, loaded.head) as model:
-        parts = split(loaded.folder, Request(instances=paths), ALL, 0.2)
+        parts = split(loaded.folder, Request(instances=paths), ALL, 0.9)
         unseen = parts.selection
 
         def accuracy(label: int) -> float:
@@ -154,3 +154,12 @@ def test_listed_images_come_down_to_the_accuracy_on_unseen_images_whose_classes_
         without_both = Splits({"forget": parts.forget, "selection": others}, ALL, "images", parts.task)
         assert unseen_accuracy(run, model, without_both) is None
         assert goal_of(run, model, without_both) == run.correct(model, others) / len(others)
+
+
+def test_an_accuracy_to_come_down_to_that_rests_on_a_few_images_is_not_measurable_and_says_how_many_would_do(new_run, loaded):
+    run, paths = new_run(), ("train/3/0003.png", "train/3/0013.png")
+    with run.adopted(loaded.model, loaded.head) as model:
+        few, many = (split(loaded.folder, Request(instances=paths), ALL, fraction) for fraction in (0.2, 0.9))
+        with pytest.raises(UnlearnError, match="rests on 7 selection images, 25 would do"):
+            goal_of(run, model, few)
+        assert 0 < goal_of(run, model, many) <= 1

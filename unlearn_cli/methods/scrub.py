@@ -30,7 +30,7 @@ from unlearn_cli.methods import BatchNorm, method, setting
 from unlearn_cli.ops.losses import kl
 from unlearn_cli.ops.modes import batchnorms, train_mode
 from unlearn_cli.ops.schedules import stepped
-from unlearn_cli.techniques.stopping import unseen_accuracy
+from unlearn_cli.techniques.stopping import too_few, unseen_accuracy
 
 Order = Literal["paper", "min-then-max", "interleave"]
 
@@ -103,6 +103,8 @@ def rewind_(run: Run, model: nn.Module, splits: Splits, path: list[tuple[int, di
     Args:
         path: per epoch from 0, how many forget images are not given their label, and the state.
     """
+    if splits.kind == "images" and (why := too_few(splits)):
+        return run.note(f"not rewound: the error to compare with cannot be measured: {why}")
     known = unseen_accuracy(run, model, splits)
     if known is None:
         return run.note("not rewound: no selection image is like a forgotten one")

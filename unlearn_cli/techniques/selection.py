@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from unlearn_cli.data.splits import Split, Splits
 from unlearn_cli.engine.batches import seeded
 from unlearn_cli.engine.run import Run
+from unlearn_cli.ops.binomial import enough
 from unlearn_cli.ops.scores import final_score, forgetting_score
 
 
@@ -15,8 +16,8 @@ def scorer(run: Run, model: nn.Module, splits: Splits, purpose: str) -> Callable
     """The final score of the model as it is now, higher is better; every call on the same images.
 
     One part of the selection set gives the accuracy, the other stands for unseen images, with which the forgetting score
-    compares as many forget images: the images of the forgotten classes, or half of all where images are listed. With fewer
-    than two on a side the score is the accuracy alone, and the run says so.
+    compares as many forget images: the images of the forgotten classes, or half of all where images are listed. With too few
+    on a side the score is the accuracy alone, and the run says so.
 
     Args:
         purpose: names the draws; each purpose has its own.
@@ -27,15 +28,16 @@ def scorer(run: Run, model: nn.Module, splits: Splits, purpose: str) -> Callable
     kept, unseen = held.subset(~apart), held.subset(apart)
     n = min(len(unseen), len(splits.forget))
     sides = [part.subset(torch.randperm(len(part), generator=draw)[:n].sort().values) for part in (splits.forget, unseen)]
-    if n < 2:
-        run.note("too few images to tell forgotten from unseen ones: the accuracy alone chose the model")
+    told = n >= 2 and (by_class or enough([1], [2 * n]))
+    if not told:
+        run.note(f"too few images to tell forgotten from unseen ones, {n} on each side: the accuracy alone chose the model")
 
     def losses(part: Split) -> Tensor:
         return part.task.loss(run.logits(model, part, "scoring"), part.y.to(run.device))
 
     def score() -> float:
         accuracy = run.correct(model, kept) / len(kept) if len(kept) else 0.0
-        if n < 2:
+        if not told:
             return accuracy
         found = forgetting_score(*map(losses, sides), seeded(run.seed, purpose, "splits"))
         return final_score(accuracy, 0.5 if found is None else found)

@@ -7,6 +7,8 @@ from torch import Tensor, nn
 
 from unlearn_cli.data.splits import Split, Splits
 from unlearn_cli.engine.run import Run
+from unlearn_cli.errors import UnlearnError
+from unlearn_cli.ops.binomial import enough, would_do
 
 
 def still_known(run: Run, model: nn.Module, forget: Split) -> int:
@@ -79,7 +81,32 @@ def unseen_accuracy(run: Run, model: nn.Module, splits: Splits) -> float | None:
     return (asked / asked.sum() * (known / there)).sum().item()
 
 
+def too_few(splits: Splits) -> str:
+    """Why the accuracy on selection images like listed ones says too little to stop or to choose by, or nothing.
+
+    Where there is none like them, all selection images stand in.
+    """
+    asked, there = splits.task.group(splits.forget.y), splits.task.group(splits.selection.y)
+    if not torch.isin(there, asked).any():
+        weights, counts = [1], [len(splits.selection)]
+    else:
+        most = int(max(asked.max(), there.max())) + 1
+        asked, there = (torch.bincount(groups, minlength=most) for groups in (asked, there))
+        weights, counts = torch.where(there > 0, asked, 0).tolist(), there.tolist()
+    if enough(weights, counts):
+        return ""
+    images = sum(count for weight, count in zip(weights, counts, strict=True) if weight)
+    return f"it rests on {images} selection image{'s' if images != 1 else ''}, {would_do(weights, counts):,} would do"
+
+
 def goal_of(run: Run, model: nn.Module, splits: Splits) -> float:
-    """The forget accuracy that listed images are to come down to: the model's own on unseen images like them."""
+    """The forget accuracy that listed images are to come down to: the model's own on unseen images like them.
+
+    Raises:
+        UnlearnError: there are too few of these to tell.
+    """
+    if why := too_few(splits):
+        raise UnlearnError(f"the forget accuracy to come down to cannot be measured: {why}.",
+                           "pass a larger --selection-fraction, add test images, or say it: --set stop_accuracy=0.9.")  # fmt: skip
     found = unseen_accuracy(run, model, splits)
     return run.correct(model, splits.selection) / len(splits.selection) if found is None else found
