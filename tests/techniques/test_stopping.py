@@ -6,6 +6,7 @@ import torch
 from tests.splitting import split
 from unlearn_cli.data.requests import Request
 from unlearn_cli.data.splits import ALL, Splits
+from unlearn_cli.errors import UnlearnError
 from unlearn_cli.techniques.stopping import goal_of, still_known, unseen_accuracy, until_forgotten, watch
 
 THREES = 147
