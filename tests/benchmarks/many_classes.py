@@ -104,7 +104,9 @@ def phases(folder: Path, scratch: Path, classes: int) -> dict[str, Callable[[], 
     """Each phase by its name, in the order in which they run: later ones find what earlier ones left."""
     environment = dict(os.environ) | {"UNLEARN_CACHE": str(scratch / "cache")}
     weights, masked, trained = (str(scratch / f"{name}.safetensors") for name in ("weights", "masked", "neg-grad"))
-    plain = ["--arch", ARCH, "--data", str(folder), "--size", str(SIDE), "--device", "cpu", "--quiet"]
+    names = scratch / "names.txt"     # random weights know no class: their order has to be said
+    names.write_text("\n".join(sorted(entry.name for entry in (folder / "train").iterdir())))
+    plain = ["--arch", ARCH, "--data", str(folder), "--size", str(SIDE), "--device", "cpu", "--quiet", "--class-names", str(names)]
 
     def python(code: str, *arguments: str) -> dict:
         return measured([sys.executable, "-c", code, *arguments], environment)
