@@ -180,7 +180,7 @@ def test_relearning_says_what_it_lacks(refused, run, here):
     assert "nothing to relearn from" in refused("relearn", MINE, "--attack", "few-shot", *short)
     assert run("relearn", MINE, "--attack", "retain", *short)["revived_accuracy"] is not None
     erase_class(["test"])
-    assert "no test image of class 3 is left" in refused("relearn", MINE, "--attack", "retain", *short)
+    assert "no test images to look at: none of class 3 is left" in refused("relearn", MINE, "--attack", "retain", *short)
 
 
 def test_a_reference_that_left_out_something_else_is_none_when_nothing_can_be_compared(run, refused, here):

@@ -49,7 +49,7 @@ def judge_all(
         references = [row.measures for row in rows if row.role == "reference"]
         original = next((row.measures for row in rows if row.role == "original"), None)
         found = verdict.judge(mine, rows[-1].measures, references, original)
-        is_left = bool(len(case.splits["forget"]) or len(case.splits["forget_test"]))
+        is_left = any(len(case.splits.get(name, ())) for name in ("forget", "forget_test"))
         return Judged(case, names, rows, found, case in asked.cases[: asked.kinds] or not is_left)
 
     return judge(asked.case, True), [judge(part, False) for part in asked.parts]

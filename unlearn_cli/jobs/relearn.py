@@ -76,9 +76,9 @@ def relearn(
     forget, _, held = attacks.parts(loaded, case)
     root, names = loaded.folder.root, case.words if case.kind == "classes" else "the list"
     if len(held) == 0:
-        what = "test image" if case.kind == "classes" else "image"
-        raise UnlearnError(f"no {what} of {names} is left in {root}: there is nothing to look at.",
-                           "relearning is to be looked at before images are erased.")  # fmt: skip
+        what, hint = ("test images", "add some under test/, or look") if case.kind == "classes" else ("images", "look")
+        raise UnlearnError(f"there are no {what} to look at: none of {names} is left in {root}.",
+                           f"{hint} at relearning before images are erased.")  # fmt: skip
     if len(forget) == 0 and attack != "retain":
         raise UnlearnError(f"no training image of {names} is left in {root}: there is nothing to relearn from.",
                            "--attack retain needs none of them.")  # fmt: skip
