@@ -27,7 +27,7 @@ CASES = {
 }
 CASES |= {name: (name, quick(name)) for name in methods.names() if name not in CASES and methods.get(name).reads}
 ONE_IMAGE = {
-    "suli-one-image": ("suli", {"bn": "train", "passes": 2}),
+    "suli-one-image": ("suli", {"bn": "train", "passes": 2, "stop_accuracy": 0.0}),
     "unsir-one-image": ("unsir", {"repair_epochs": 0}),
     "gli-one-image": ("gli", {"select": "false", "bn": "train"}),
     "adv-imp-one-image": ("adv-imp", {"n_adv": 3, "attack_steps": 2, "epochs": 2, "forget_term": "relabel"}),
