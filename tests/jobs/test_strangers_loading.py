@@ -204,8 +204,8 @@ def test_the_look_changes_no_tensor_and_counts_no_image(unlearn, here):
     record = store.read("model.safetensors").record
     mean, std = ("--mean", ",".join(map(repr, record.mean))), ("--std", ",".join(map(repr, record.std)))
     plain(here)
-    done = unlearn("forget", "plain.safetensors", "-m", "neg-grad", "--class", "3", "--set", "epochs=1", *PLAIN[:2], *PLAIN[-2:], *mean, *std,
-                   "--data", "digits", "-o", "out.safetensors")  # fmt: skip
+    given = (*PLAIN[:2], *PLAIN[-2:], *mean, *std)
+    done = unlearn("forget", "plain.safetensors", "-m", "neg-grad", "--class", "3", "--set", "epochs=1", *given, "--data", "digits", "-o", "out.safetensors")  # fmt: skip
     assert done.code == 0, done.err
     one, other = store.read("known.safetensors"), store.read("out.safetensors")
     assert one.digest == other.digest
