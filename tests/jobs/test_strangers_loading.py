@@ -205,7 +205,8 @@ def test_the_look_changes_no_tensor_and_counts_no_image(unlearn, here):
     mean, std = ("--mean", ",".join(map(repr, record.mean))), ("--std", ",".join(map(repr, record.std)))
     plain(here)
     given = (*PLAIN[:2], *PLAIN[-2:], *mean, *std)
-    done = unlearn("forget", "plain.safetensors", "-m", "neg-grad", "--class", "3", "--set", "epochs=1", *given, "--data", "digits", "-o", "out.safetensors")  # fmt: skip
+    done = unlearn("forget", "plain.safetensors", "-m", "neg-grad", "--class", "3", "--set", "epochs=1", *given, "--data", "digits",
+                   "-o", "out.safetensors")  # fmt: skip
     assert done.code == 0, done.err
     one, other = store.read("known.safetensors"), store.read("out.safetensors")
     assert one.digest == other.digest
