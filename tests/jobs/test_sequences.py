@@ -108,6 +108,15 @@ def test_one_request_that_is_still_known_fails_although_all_together_hold(here, 
     assert unlearn("evaluate", "one.safetensors", "--only-last", "--require", "forget_test_accuracy<=0.6", *TEST).code == 0
 
 
+def test_a_request_that_no_limit_speaks_of_is_no_answer(here, unlearn):
+    (here / "five.txt").write_text("\n".join(images(here / "digits", "5", 0, 30)))
+    unlearn("forget", "-m", "neg-grad", "--instances", "five.txt", "two.safetensors", "-o", "mixed.safetensors", *TEST)
+    asked = ("evaluate", "mixed.safetensors", *TEST, "--require")
+    classes_only = unlearn(*asked, "forget_test_accuracy<=0.1")
+    assert classes_only.code == 2 and "no limit given is one for 30 listed images" in classes_only.out
+    assert unlearn(*asked, "forget_test_accuracy<=0.1", "--require", "retain_accuracy>=0.5").code == 0
+
+
 def test_every_format_tells_each_request(here, unlearn):
     report = here / "report.xml"
     asked = ("evaluate", "two.safetensors", "--require", "forget_test_accuracy<=0.01", *TEST)

@@ -49,6 +49,8 @@ def judge_all(
         references = [row.measures for row in rows if row.role == "reference"]
         original = next((row.measures for row in rows if row.role == "original"), None)
         found = verdict.judge(mine, rows[-1].measures, references, original)
+        if limits and not mine:
+            found = Judgement([], f"Not shown: no limit given is one for {case.words}: add one that is, or --only-last.", 2)
         is_left = any(len(case.splits.get(name, ())) for name in ("forget", "forget_test"))
         return Judged(case, names, rows, found, case in asked.cases[: asked.kinds] or not is_left)
 
