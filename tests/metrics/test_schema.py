@@ -10,7 +10,7 @@ from jsonschema import Draft202012Validator
 
 from unlearn_cli.metrics import report
 from unlearn_cli.metrics.registry import known
-from unlearn_cli.metrics.report import Limit, Measure, Report, Row, Standing
+from unlearn_cli.metrics.report import Limit, Measure, Part, Report, Row, Standing
 
 SCHEMA = json.loads((files("unlearn_cli.metrics") / "report.schema.json").read_text(encoding="utf-8"))
 CHECK = Draft202012Validator(SCHEMA)
@@ -35,7 +35,9 @@ def sample() -> dict:
     ]
     levels = {"output": Standing("held", 3, 3), "feature": Standing("failed", 1, 3, "revived_accuracy is 1, the limit is <= 0.05")}
     rows = [Row("retrained", "reference", {"test_accuracy": Measure(0.9)}, levels), Row("clean", "unlearned", own)]
-    return Report("evaluate", "Evaluation", {"seed": 0}, [], rows, limits, "Not forgotten: ...", ["a note"], exit_code=1).as_dict()
+    return Report("evaluate", "Evaluation", {"seed": 0}, [], rows, limits, "Not forgotten: ...", ["a note"], exit_code=1, parts=[
+        Part("class 3", {"forget_accuracy": own["forget_accuracy"]}, limits[:1], "Not forgotten: ...", 1),
+    ]).as_dict()  # fmt: skip
 
 
 # the schema itself
@@ -184,6 +186,9 @@ SPOILED = {
     "a limit without its reason key": lambda document: document["limits"][0].pop("reason"),
     "a failed limit without a value": setting("limits.0.value", None),
     "an unmeasured limit without a reason": setting("limits.1.reason", ""),
+    "requests that are none": setting("requests", []),
+    "a request without its words": lambda document: document["requests"][0].pop("request"),
+    "a request with a metric in words": setting("requests.0.forget_accuracy", "low"),
     "a negative tolerance": setting("limits.1.tolerance", -0.1),
 }
 
