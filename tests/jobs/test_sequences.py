@@ -113,8 +113,27 @@ def test_a_request_that_no_limit_speaks_of_is_no_answer(here, unlearn):
     unlearn("forget", "-m", "neg-grad", "--instances", "five.txt", "two.safetensors", "-o", "mixed.safetensors", *TEST)
     asked = ("evaluate", "mixed.safetensors", *TEST, "--require")
     classes_only = unlearn(*asked, "forget_test_accuracy<=0.1")
-    assert classes_only.code == 2 and "no limit given is one for 30 listed images" in classes_only.out
-    assert unlearn(*asked, "forget_test_accuracy<=0.1", "--require", "retain_accuracy>=0.5").code == 0
+    assert classes_only.code == 2 and "Decided by 30 listed images" in classes_only.out
+    report = here / "lone.xml"
+    assert unlearn(*asked, "forget_test_accuracy<=0.1", "--junit", report, "--force").code == 2
+    assert 'errors="1"' in report.read_text()
+    assert unlearn(*asked, "forget_test_accuracy<=0.1", "--require", "retain_accuracy>=0.5").code == 2
+    assert unlearn(*asked, "retain_accuracy>=0.5").code == 0
+
+
+def test_a_limit_on_what_is_kept_does_not_answer_for_what_is_forgotten(here, unlearn):
+    listed = Request(instances=tuple(images(here / "digits", "5", 0, 30)))
+    forget("two.safetensors", "neg-grad", listed, output="kept.safetensors", settings={"lr": 1e-5, "epochs": 1}, options=CPU)
+    gone, kept = ("--require", "forget_test_accuracy<=0.05"), ("--require", "test_accuracy>=0.2")
+    both = unlearn("evaluate", "kept.safetensors", *gone, *kept, "--json", *TEST)
+    told = json.loads(both.out)
+    assert both.code == 2 and "Decided by 30 listed images" in told["verdict"]
+    assert {limit["metric"]: limit["outcome"] for limit in told["limits"]} == {
+        "forget_test_accuracy": "not measurable", "test_accuracy": "pass",
+    }  # fmt: skip
+    assert unlearn("evaluate", "kept.safetensors", *kept, *TEST).code == 0
+    assert unlearn("evaluate", "kept.safetensors", *gone, *kept, "--require", "forget_accuracy<=0.999", *TEST).code in (0, 1)
+    assert unlearn("evaluate", "two.safetensors", *gone, *kept, *TEST).code == 0
 
 
 def test_every_format_tells_each_request(here, unlearn):

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from unlearn_cli.cases.case import Asked, Case
 from unlearn_cli.cases.measuring import Subjects, measured, rows_of
 from unlearn_cli.engine.run import Options
+from unlearn_cli.kinds import Kind
 from unlearn_cli.metrics import policy, registry, verdict
-from unlearn_cli.metrics.report import Part, Row
+from unlearn_cli.metrics.report import Measure, Part, Row
 from unlearn_cli.metrics.requirements import Requirement
 from unlearn_cli.metrics.verdict import Judgement
 
@@ -38,7 +39,8 @@ def judge_all(
 
     def judge(case: Case, is_main: bool) -> Judged:
         built_in = policy.limits(verify, case.kind, subjects.roles.count("reference")) if verify else []
-        mine = [*built_in, *(limit for limit in limits if registry.known()[limit.metric].is_defined_for(case.kind))]
+        is_kind = case in asked.cases[: asked.kinds]
+        mine = built_in + for_kind(limits, case.kind, must_answer=is_kind and not built_in)
         names = {limit.metric for limit in mine}
         if is_main:
             names = measured(names, case, bool(subjects.shadows), blocks)
@@ -48,13 +50,35 @@ def judge_all(
         rows = rows_of(case, subjects, names, options)
         references = [row.measures for row in rows if row.role == "reference"]
         original = next((row.measures for row in rows if row.role == "original"), None)
-        found = verdict.judge(mine, rows[-1].measures, references, original)
-        if limits and not mine:
-            found = Judgement([], f"Not shown: no limit given is one for {case.words}: add one that is, or --only-last.", 2)
+        found = verdict.judge(mine, rows[-1].measures | undefined(mine, case.kind), references, original)
         is_left = any(len(case.splits.get(name, ())) for name in ("forget", "forget_test"))
-        return Judged(case, names, rows, found, case in asked.cases[: asked.kinds] or not is_left)
+        return Judged(case, names, rows, found, is_kind or not is_left)
 
     return judge(asked.case, True), [judge(part, False) for part in asked.parts]
+
+
+def for_kind(limits: Sequence[Requirement], kind: Kind, must_answer: bool) -> list[Requirement]:
+    """The limits that can judge requests of a kind.
+
+    Args:
+        must_answer: where limits on what is forgotten, or any at all, were given and none of them can judge this kind, they stay
+            among its limits, as not measurable: what must be kept alone would hold whatever the model still knows.
+    """
+    able = [limit for limit in limits if registry.known()[limit.metric].is_defined_for(kind)]
+    if must_answer and not any(map(on_forgetting, able)):
+        return [limit for limit in limits if limit in able or not able or on_forgetting(limit)]
+    return able
+
+
+def on_forgetting(limit: Requirement) -> bool:
+    return registry.known()[limit.metric].about in ("forgetting", "both")
+
+
+def undefined(limits: Sequence[Requirement], kind: Kind) -> dict[str, Measure]:
+    """Why limits on metrics that a kind of request does not have cannot be judged."""
+    only = {"classes": registry.IMAGES_ONLY, "images": registry.CLASSES_ONLY}[kind]
+    names = {limit.metric for limit in limits if not registry.known()[limit.metric].is_defined_for(kind)}
+    return {name: Measure(None, only) for name in names}
 
 
 def decided(main: Judged, parts: Sequence[Judged]) -> Judged:
