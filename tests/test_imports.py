@@ -11,7 +11,7 @@ PACKAGE = "unlearn_cli"
 ROOT = Path(__file__).parents[1] / PACKAGE
 
 FLOORS = (
-    ("__init__", "errors", "kinds"),
+    ("__init__", "errors", "inputs", "kinds"),
     ("settings",),
     ("ops",),
     ("tasks",),
