@@ -50,3 +50,12 @@ class Recipe:
         if self.lookahead_every == 0 or steps < 10 * self.lookahead_every or step % self.lookahead_every:
             return None
         return self.lookahead_decay**self.lookahead_every * (step / steps) ** 3
+
+
+def general(attention: bool) -> Recipe:
+    """For networks that nobody here tuned a recipe for.
+
+    Args:
+        attention: whether it is made of attention layers.
+    """
+    return Recipe(epochs=10, lr=0.01 if attention else 0.05, momentum=0.9, weight_decay=5e-4, label_smoothing=0.1)
