@@ -11,7 +11,7 @@ from unlearn_cli.cases import class_order, plausibility
 from unlearn_cli.cases import evidence as kept
 from unlearn_cli.cases.folders import changed, folder_beside, folder_of, in_head_order
 from unlearn_cli.cases.networks import Network, filled, fresh
-from unlearn_cli.cases.strangers import Plain, arch_and_settings, described
+from unlearn_cli.cases.strangers import Beside, Plain, arch_and_settings, described
 from unlearn_cli.checkpoints import store
 from unlearn_cli.checkpoints.evidence import Evidence
 from unlearn_cli.checkpoints.record import Record, as_size
@@ -84,8 +84,9 @@ def load(
     """
     checkpoint = store.read(name)
     known, notes = kept.of(checkpoint, evidence)
+    near = Beside(beside.name, beside.record, beside.folder) if beside else None
     if checkpoint.record is None:
-        architecture, record, folder, more = described(checkpoint, name, plain, options, beside, erased)
+        architecture, record, folder, more = described(checkpoint, name, plain, options, near, erased)
         notes += more
     else:
         record = checkpoint.record
