@@ -145,7 +145,7 @@ def fresh(arch: str, record: Record, seed: int) -> nn.Module:
     """New weights of an architecture, from the seed alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return models.build(arch, len(record.classes), record.channels, record.architecture_settings)
+        return models.build(arch, len(record.classes), record.channels, record.architecture_settings, record.size)
 
 
 def arch_and_settings(text: str) -> tuple[str, dict[str, Any]]:

@@ -17,7 +17,7 @@ from unlearn_cli.errors import UnlearnError, did_you_mean
 from unlearn_cli.jobs import retraining
 from unlearn_cli.jobs.training import planned, summary, train_once
 from unlearn_cli.metrics.report import Report
-from unlearn_cli.models.recipes import Recipe
+from unlearn_cli.models.recipes import Recipe, adjusted
 
 ARCH = "resnet18"
 """Where nothing else is said."""
@@ -130,5 +130,5 @@ def _choose(arch: str, arch_settings: dict[str, Any], chosen: dict[str, Any]) ->
         hint = did_you_mean(unknown[0], known) or f"settings: {', '.join(known)}."
         raise UnlearnError(f"training {arch} has no setting called '{unknown[0]}'.", hint)
     arch_settings |= {k: v for k, v in chosen.items() if k in of_arch}
-    values = settings.parse(of_recipe, {k: v for k, v in chosen.items() if k in of_recipe}, arch)
-    return replace(models.recipe(arch), **values), settings.parse(of_arch, arch_settings, arch)
+    recipe = adjusted(models.recipe(arch), {k: v for k, v in chosen.items() if k in of_recipe}, arch)
+    return recipe, settings.parse(of_arch, arch_settings, arch)

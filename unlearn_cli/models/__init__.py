@@ -6,6 +6,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from unlearn_cli.errors import UnlearnError, did_you_mean
+from unlearn_cli.inputs import Size
 from unlearn_cli.settings import Setting, declared, parse
 
 if TYPE_CHECKING:
@@ -22,18 +23,19 @@ def names() -> list[str]:
     return sorted(module.name for module in iter_modules(__path__) if module.name != "recipes")
 
 
-def build(arch: str, classes: int, channels: int = 3, settings: dict[str, Any] | None = None) -> "nn.Module":
+def build(arch: str, classes: int, channels: int = 3, settings: dict[str, Any] | None = None, size: Size = 32) -> "nn.Module":
     """A network with fresh weights from the current RNG, for normalised float NCHW images of 28 pixels or more.
 
     Its last module is one `nn.Linear` with bias, the head, whose outputs are the logits.
     """
     module = _module(arch)
-    return module.build(classes, channels, **parse(declared(module.build), settings or {}, arch))
+    sized = {"size": size} if "size" in declared(module.build) else {}
+    return module.build(classes, channels, **parse(_settings(module), settings or {}, arch), **sized)
 
 
 def settings(arch: str) -> dict[str, Setting]:
     """The settings an architecture takes."""
-    return declared(_module(arch).build)
+    return _settings(_module(arch))
 
 
 def defaults(arch: str) -> dict[str, Any]:
@@ -62,6 +64,10 @@ def prepare(model: "nn.Module", sample: "Tensor") -> None:
     hook = getattr(model, "prepare", None)
     if hook is not None:
         hook(sample)
+
+
+def _settings(module: ModuleType) -> dict[str, Setting]:
+    return {name: one for name, one in declared(module.build).items() if name != "size"}
 
 
 def _module(arch: str) -> ModuleType:
