@@ -9,6 +9,7 @@ from unlearn_cli import models
 from unlearn_cli.errors import UnlearnError
 from unlearn_cli.models.compact import whiten_
 from unlearn_cli.models.recipes import Recipe
+from unlearn_cli.ops.features import find_head
 
 
 def smallest(arch):
@@ -45,7 +46,7 @@ def test_architectures_are_found_by_their_files():
 @pytest.mark.parametrize("size", [28, 31, 32, 64])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_any_size_and_channels_give_one_logit_per_class(arch, size, channels):
-    model = models.build(arch, 7, channels, smallest(arch))
+    model = models.build(arch, 7, channels, smallest(arch), size)
     assert model(torch.randn(2, channels, size, size)).shape == (2, 7)
 
 
@@ -59,7 +60,7 @@ def test_the_last_module_is_a_linear_head_whose_outputs_are_the_logits(arch):
     assert type(head) is nn.Linear and head.bias is not None
     assert torch.equal(seen[0][1], logits)
     assert seen[0][0].shape == (3, head.in_features)
-    assert sum(isinstance(module, nn.Linear) for module in model.modules()) == 1
+    assert model.get_submodule(find_head(model, 5)) is head
 
 
 @pytest.mark.parametrize("arch", models.names())
@@ -220,7 +221,7 @@ def test_frozen_names_are_parameters_of_the_network(arch):
     assert set(models.recipe(arch).frozen) <= parameters.keys()
 
 
-@pytest.mark.parametrize("arch", models.names())
+@pytest.mark.parametrize("arch", [name for name in models.names() if models.recipe(name).schedule == "triangular"])
 def test_the_rate_rises_to_its_peak_once_and_falls_to_its_end(arch):
     recipe, steps = models.recipe(arch), 1000
     rates = [recipe.rate(step, steps) for step in range(steps)]

@@ -16,6 +16,8 @@ Group = tuple[list[nn.Parameter], float, float]
 class Optimizer:
     """Parameters in groups, and a schedule over the steps.
 
+    With `done`, `moments` are all that an update remembers: by their kind, a tensor for each parameter that ever had a step.
+
     Args:
         groups: (parameters, factor on lr, factor on the weight decay) each.
         schedule: constant | cosine | linear; the last two fall to zero after `steps` steps.
@@ -26,6 +28,7 @@ class Optimizer:
         self.params = [p for group in groups for p in group[0]]
         self.lr, self.schedule, self.steps, self.weight_decay = lr, schedule, steps, weight_decay
         self.done = 0
+        self.moments: dict[str, dict[Tensor, Tensor]] = {}
 
     def zero_grad(self) -> None:
         for p in self.params:
@@ -56,6 +59,7 @@ class SGD(Optimizer):
         super().__init__(groups, lr, schedule, steps, weight_decay)
         self.momentum, self.nesterov = momentum, nesterov
         self.velocity: dict[Tensor, Tensor] = {}
+        self.moments = {"velocity": self.velocity}
 
     def update(self, params, grads, lr, decay):
         if decay:
@@ -77,6 +81,7 @@ class Adam(Optimizer):
         self.betas, self.eps, self.decoupled = betas, eps, decoupled
         self.first: dict[Tensor, Tensor] = {}
         self.second: dict[Tensor, Tensor] = {}
+        self.moments = {"first": self.first, "second": self.second}
 
     def update(self, params, grads, lr, decay):
         if decay and self.decoupled:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from unlearn_cli import models, settings
+from unlearn_cli import models
 from unlearn_cli.cases import requests
 from unlearn_cli.cases.folders import open_images
 from unlearn_cli.cases.loading import load
@@ -19,7 +19,7 @@ from unlearn_cli.jobs import retraining
 from unlearn_cli.jobs.training import planned, summary, train_once
 from unlearn_cli.metrics.report import Report
 from unlearn_cli.models.architecture import Architecture
-from unlearn_cli.models.recipes import Recipe
+from unlearn_cli.models.recipes import Recipe, adjusted
 
 ARCH = "resnet18"
 """Where nothing else is said."""
@@ -135,5 +135,5 @@ def _choose(architecture: Architecture, arch_settings: dict[str, Any], chosen: d
         hint = did_you_mean(unknown[0], known) or f"settings: {', '.join(known)}."
         raise UnlearnError(f"training {arch} has no setting called '{unknown[0]}'.", hint)
     arch_settings |= {k: v for k, v in chosen.items() if k in of_arch}
-    values = settings.parse(of_recipe, {k: v for k, v in chosen.items() if k in of_recipe}, arch)
-    return replace(architecture.recipe, **values), arch_settings
+    recipe = adjusted(architecture.recipe, {k: v for k, v in chosen.items() if k in of_recipe}, arch)
+    return recipe, arch_settings

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,7 @@ class Plan:
 
     def after(self, run: Run) -> Record:
         """The record with this training in its lineage, as far as the run has come."""
-        values = asdict(self.recipe) | {"frozen": list(self.recipe.frozen)}
+        values = self.recipe.acting | {"frozen": list(self.recipe.frozen)}
         step = Step(operation="train", method="train", settings=values, request=self.wanted, **what_happened(run))
         return self.record.after(step)
 

@@ -1,30 +1,62 @@
 """How an architecture is trained when nobody says otherwise, as numbers and functions of the step."""
 
-from dataclasses import dataclass
-from typing import Annotated, Literal
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from unlearn_cli.settings import setting
+from unlearn_cli.errors import UnlearnError
+from unlearn_cli.ops import schedules
+from unlearn_cli.settings import Setting, declared, parse, setting, typed
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Nesterov SGD with a triangular rate and lookahead averaging; `dataclasses.replace` changes a number.
+    """Nesterov SGD with a triangular rate and lookahead averaging, or Adam; `dataclasses.replace` changes a number.
 
-    A step is `g = grad + weight_decay * w;  v = momentum * v + g;  w -= rate * (g + momentum * v)`, with v starting at
-    zero and the gradient that of the batch's mean loss. For the biases of BatchNorm layers the rate is multiplied by
+    A step of `sgd` is `g = grad + weight_decay * w;  v = momentum * v + g;  w -= rate * (g + momentum * v)`, with v starting
+    at zero and the gradient that of the batch's mean loss. `adam` takes the same g; `adamw` leaves the gradient alone and
+    shrinks the weights by `rate * weight_decay` of themselves. For the biases of BatchNorm layers the rate is multiplied by
     `norm_bias_scale` and the decay divided by it, so that they move faster without decaying faster.
     """
 
     epochs: Annotated[int, setting("passes over the training images", ge=1)]
+    optimizer: Annotated[Literal["sgd", "adam", "adamw"], setting("how a step is made of the gradient")] = "sgd"
     lr: Annotated[float, setting("the highest rate, for the mean loss of a batch", gt=0)]
+    body_lr: Annotated[float, setting("factor on the rate of all that is below the head", gt=0)] = 1.0
     batch_size: Annotated[int, setting("images per step", ge=1)] = 128
-    momentum: Annotated[float, setting("of SGD, with Nesterov's look-ahead", ge=0, lt=1)] = 0.85
+    momentum: Annotated[
+        float, setting("of SGD, with Nesterov's look-ahead", ge=0, lt=1, when={"optimizer": "sgd"})
+    ] = 0.85
     weight_decay: Annotated[float, setting("L2 penalty on the weights", ge=0)] = 0.0
+    decay: Annotated[
+        Literal["all", "matrices"],
+        setting("what the penalty is on: all weights, or not the norms, biases, tokens and positions"),
+    ] = "all"
     norm_bias_scale: Annotated[float, setting("factor on the rate of BatchNorm's biases", gt=0)] = 1.0
+    clip: Annotated[float, setting("largest norm of the gradient, to which a larger one is scaled down; 0 for none", ge=0)] = 0.0
     label_smoothing: Annotated[float, setting("share of the label spread over all classes", ge=0, lt=1)] = 0.0
-    peak: Annotated[float, setting("where the rate is highest, as a fraction of all steps", ge=0, lt=1)] = 0.25
-    start: Annotated[float, setting("rate of the first step, as a fraction of the highest", ge=0, le=1)] = 0.2
-    end: Annotated[float, setting("rate of the last step, as a fraction of the highest", ge=0, le=1)] = 0.0
+    schedule: Annotated[
+        Literal["triangular", "cosine", "constant", "step"],
+        setting("how the rate falls: in a straight line, along a cosine, not at all, or to a tenth after each third"),
+    ] = "triangular"
+    warmup: Annotated[
+        float,
+        setting("how long the rate rises from nothing, as a fraction of all steps", ge=0, lt=1,
+                when={"schedule": ("cosine", "constant", "step")}),
+    ] = 0.0  # fmt: skip
+    peak: Annotated[
+        float, setting("where the rate is highest, as a fraction of all steps", ge=0, lt=1, when={"schedule": "triangular"})
+    ] = 0.25
+    start: Annotated[
+        float, setting("rate of the first step, as a fraction of the highest", ge=0, le=1, when={"schedule": "triangular"})
+    ] = 0.2
+    end: Annotated[
+        float,
+        setting("rate of the last step, as a fraction of the highest", ge=0, le=1, when={"schedule": ("triangular", "cosine")}),
+    ] = 0.0
     lookahead_every: Annotated[int, setting("steps between two averagings; 0 for none", ge=0)] = 0
     lookahead_decay: Annotated[float, setting("of the slow weights, per step, as the training ends", ge=0, le=1)] = 0.95
     crop_padding: Annotated[int, setting("pixels of reflection per side, of which a crop is taken", ge=0, le=12)] = 2
@@ -32,13 +64,20 @@ class Recipe:
     frozen: tuple[str, ...] = ()  # parameters that `prepare` has set and training must leave alone
 
     def rate(self, step: int, steps: int) -> float:
-        """The learning rate of step 0 <= step < steps: a straight line up to the peak, another one down."""
-        top = self.peak * steps
+        """The learning rate of step 0 <= step < steps: a straight line up to its top, then down as the schedule says."""
+        if self.schedule == "triangular":
+            top = self.peak * steps
+            if step < top:
+                share = self.start + (1 - self.start) * step / top
+            else:
+                share = self.end + (1 - self.end) * (steps - step) / (steps - top)
+            return self.lr * share
+        top = self.warmup * steps
         if step < top:
-            share = self.start + (1 - self.start) * step / top
-        else:
-            share = self.end + (1 - self.end) * (steps - step) / (steps - top)
-        return self.lr * share
+            return self.lr * min((step + 1) / top, 1.0)
+        if self.schedule == "cosine":
+            return self.lr * (self.end + (1 - self.end) * schedules.rate("cosine", 1.0, step - top, steps - top))
+        return schedules.rate(self.schedule, self.lr, step, steps)
 
     def average(self, step: int, steps: int) -> float | None:
         """How much of the slow weights stays once `step` steps of `steps` are done; None: no averaging now.
@@ -51,11 +90,63 @@ class Recipe:
             return None
         return self.lookahead_decay**self.lookahead_every * (step / steps) ** 3
 
+    @property
+    def acting(self) -> dict[str, Any]:
+        """Its settings, without those that do nothing beside the others."""
+        values = asdict(self)
+        return {name: values[name] for name, one in settings().items() if not one.idle(values, None, "")}
+
+    def parts(self, model: "nn.Module", head: "nn.Module") -> Iterator[tuple[list["nn.Parameter"], float, float]]:
+        """What a step changes, as (parameters, factor on the rate, factor on the decay): those of the same factors together."""
+        norms = {id(bias) for bias in _batchnorm_biases(model)}
+        above = {id(p) for p in head.parameters()}
+        groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+        for name, p in model.named_parameters():
+            if p.requires_grad:
+                faster = self.norm_bias_scale if id(p) in norms else 1.0
+                decays = self.decay == "all" or is_matrix(name, p)
+                rate = faster if id(p) in above else faster * self.body_lr
+                groups.setdefault((rate, decays / faster), []).append(p)
+        return ((group, rate, decay) for (rate, decay), group in groups.items())
+
+
+def is_matrix(name: str, p: "nn.Parameter") -> bool:
+    """Whether a parameter is a layer's matrix or kernels: no norm, bias, token, table of positions or factor of its own."""
+    return p.dim() >= 2 and name.rpartition(".")[2].endswith("weight")
+
+
+def _batchnorm_biases(model: "nn.Module") -> Iterator["nn.Parameter"]:
+    from torch import nn
+
+    return (m.bias for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.affine)
+
+
+def settings() -> dict[str, Setting]:
+    """What of a recipe a user may set, with types and ranges."""
+    return {name: one for name, one in declared(Recipe).items() if name != "frozen"}
+
+
+def adjusted(recipe: Recipe, given: dict[str, Any], owner: str) -> Recipe:
+    """A recipe with some of its settings replaced, as they were typed.
+
+    Raises:
+        UnlearnError: a value is out of its range, does nothing beside the others, or makes the rate that of another optimiser.
+    """
+    known = settings()
+    values = parse(known, given, owner)
+    found = replace(recipe, **values)
+    for name in given:
+        if idle := known[name].idle(asdict(found), None, owner):
+            raise UnlearnError(idle, "leave it out.")
+    if found.optimizer != recipe.optimizer and "sgd" in (found.optimizer, recipe.optimizer) and "lr" not in given:
+        raise UnlearnError(f"the rate of {typed(recipe.lr)} is for {recipe.optimizer}, not for {found.optimizer}.",
+                           f"add --set lr={'0.05' if found.optimizer == 'sgd' else '0.001'}, or another.")  # fmt: skip
+    return found
+
 
 def general(attention: bool) -> Recipe:
-    """For networks that nobody here tuned a recipe for.
-
-    Args:
-        attention: whether it is made of attention layers.
-    """
-    return Recipe(epochs=10, lr=0.01 if attention else 0.05, momentum=0.9, weight_decay=5e-4, label_smoothing=0.1)
+    """For networks that nobody here tuned a recipe for: convolutions by SGD, attention layers by AdamW with a warm-up."""
+    if attention:
+        return Recipe(epochs=10, optimizer="adamw", lr=5e-4, weight_decay=0.05, decay="matrices", schedule="cosine", warmup=0.1,
+                      clip=1.0, label_smoothing=0.1)  # fmt: skip
+    return Recipe(epochs=10, lr=0.05, momentum=0.9, weight_decay=5e-4, label_smoothing=0.1)

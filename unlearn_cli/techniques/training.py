@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from unlearn_cli import models
 from unlearn_cli.data.splits import Split
-from unlearn_cli.engine.batches import Augmentation
+from unlearn_cli.engine.batches import Augmentation, seeded
 from unlearn_cli.engine.loader import Source
-from unlearn_cli.engine.optim import SGD, Group, Optimizer
+from unlearn_cli.engine.optim import SGD, Adam, Optimizer
 from unlearn_cli.engine.run import Run
 from unlearn_cli.models.recipes import Recipe
 from unlearn_cli.ops.modes import train_mode
@@ -35,7 +35,7 @@ def fit(
 ) -> None:
     """Train an adopted model on a split; in place.
 
-    Order and augmentation are functions of the seed and the epoch, rates and averaging of the step, so a training
+    Order, augmentation and dropout are functions of the seed and the epoch, rates and averaging of the step, so a training
     that goes on from `resume` ends with the same tensors as one that was never broken.
 
     Args:
@@ -43,8 +43,7 @@ def fit(
     """
     for name, p in model.named_parameters():
         p.requires_grad_(name not in recipe.frozen)
-    opt = SGD(_groups(model, recipe), recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay,
-              nesterov=recipe.momentum > 0)  # fmt: skip
+    opt = _optimizer(run, model, recipe)
     slow = {name: t.clone() for name, t in model.state_dict().items() if t.is_floating_point()}
     named = dict(model.named_parameters())
     first = 0
@@ -52,7 +51,10 @@ def fit(
         first = resume.epoch
         model.load_state_dict({k[6:]: t for k, t in resume.tensors.items() if k.startswith("model.")})
         slow = {k[5:]: t.to(run.device) for k, t in resume.tensors.items() if k.startswith("slow.")}
-        opt.velocity = {named[k[9:]]: t.to(run.device) for k, t in resume.tensors.items() if k.startswith("velocity.")}
+        opt.done = int(resume.tensors["done"])
+        for kind, kept in opt.moments.items():
+            start = f"{kind}."
+            kept |= {named[k.removeprefix(start)]: t.to(run.device) for k, t in resume.tensors.items() if k.startswith(start)}
 
     per_epoch = -(-len(split) // recipe.batch_size)
     steps, step = per_epoch * recipe.epochs, per_epoch * first
@@ -60,10 +62,11 @@ def fit(
     for epoch in range(first, recipe.epochs):
         model.train()
         run.passes.begun = epoch
+        torch.manual_seed(seeded(run.seed, "dropout", epoch, run.ranks.rank).initial_seed())
         run.progress.start(f"training, epoch {epoch + 1} of {recipe.epochs}", len(split))
         for b in run.batches(split, size=recipe.batch_size, augment=how):
             loss = b.mean(split.task.loss(model(b.x), b.y, recipe.label_smoothing))
-            run.step(loss, opt, lr=recipe.rate(step, steps))
+            run.step(loss, opt, lr=recipe.rate(step, steps), clip=recipe.clip or None)
             step += 1
             if (kept := recipe.average(step, steps)) is not None:
                 _average(model, slow, kept)
@@ -71,18 +74,17 @@ def fit(
         if epoch + 1 < recipe.epochs:
             state = {f"model.{k}": t for k, t in model.state_dict().items()}
             state |= {f"slow.{k}": t for k, t in slow.items()}
-            state |= {f"velocity.{k}": opt.velocity[p] for k, p in named.items() if p in opt.velocity}
+            state |= {f"{kind}.{k}": kept[p] for kind, kept in opt.moments.items() for k, p in named.items() if p in kept}
+            state["done"] = torch.tensor(opt.done)
             keep(Progress(epoch + 1, state))
     model.eval()
 
 
-def _groups(model: nn.Module, recipe: Recipe) -> list[Group]:
-    """The biases of BatchNorm layers apart, with their own factor on the rate, and as much less decay."""
-    norm = [m.bias for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.affine]
-    known = {id(p) for p in norm}
-    others = [p for p in model.parameters() if id(p) not in known and p.requires_grad]
-    scale = recipe.norm_bias_scale
-    return [(others, 1.0, 1.0), ([p for p in norm if p.requires_grad], scale, 1 / scale)]
+def _optimizer(run: Run, model: nn.Module, recipe: Recipe) -> Optimizer:
+    groups = list(recipe.parts(model, run.split(model)[1]))
+    if recipe.optimizer == "sgd":
+        return SGD(groups, recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay, nesterov=recipe.momentum > 0)
+    return Adam(groups, recipe.lr, weight_decay=recipe.weight_decay, decoupled=recipe.optimizer == "adamw")
 
 
 @torch.no_grad()
