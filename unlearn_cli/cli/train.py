@@ -107,7 +107,7 @@ def train(
             references=references,
             like=like,
             chosen=from_text(settings or []),
-            size=size,
+            size=run.size(size),
             channels=channels,
             test_fraction=test_fraction,
             resume=resume,
