@@ -45,6 +45,8 @@ def open_folder(
 ) -> Folder:  # fmt: skip
     """Open ROOT/train/<class>/ and ROOT/test/<class>/, or ROOT/<class>/ with about `test_fraction` of it held out.
 
+    Without a 'test', one of 'val', 'valid' and 'validation' takes its place.
+
     Args:
         size: that every image becomes; by default a square of the median shorter side of a sample, from 28 to 224.
         channels: 1 or 3; by default 1 if a sample of the images is grey.

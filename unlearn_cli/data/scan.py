@@ -83,6 +83,8 @@ class _Walk:
 def scan(root: str, test_fraction: float, may_lack: Collection[str] = ()) -> Listing:
     """List ROOT/train/<class> and ROOT/test/<class>, or ROOT/<class> split by a hash of each path.
 
+    Without a 'test', one of 'val', 'valid' and 'validation' takes its place.
+
     Args:
         may_lack: names of classes whose images may be gone. They are among the classes all the same, so that the
             others keep their numbers.
@@ -101,11 +103,10 @@ def scan(root: str, test_fraction: float, may_lack: Collection[str] = ()) -> Lis
 
 
 def _presplit(walk: _Walk, folders: list[str], files: list[os.DirEntry], may_lack: Collection[str]) -> Listing:
-    if not {"train", "test"} <= set(folders):
-        layout.refuse_parts(walk.root, folders)
+    held_out = layout.held_out(walk.root, folders)
     layout.refuse_doubles(walk.root, folders)
     found = {}
-    for part in ("test", "train"):  # path order
+    for part in sorted((held_out, "train")):  # path order
         names = _classes(walk, part)
         found |= {f"{part}/{name}": walk.add(f"{part}/{name}") for name in names}
     notes = layout.check_levels(walk.root, found, may_lack)
@@ -119,10 +120,13 @@ def _presplit(walk: _Walk, folders: list[str], files: list[os.DirEntry], may_lac
                 did_you_mean(name.partition("/")[2], trained) or "every class needs a folder under train/.",
             )
     labels = [(number[normal(name.partition("/")[2])], inside.total) for name, inside in found.items() if inside.total]
-    held_out = len(walk.paths) - sum(trained.values())
-    beside = [name for name in folders if name not in ("train", "test")]
-    notes += layout.unread(walk.root, beside, sum(file.name.lower().endswith(SUFFIXES) for file in files))
-    return _listing(walk, classes, labels, np.arange(len(walk.paths)) < held_out, notes)
+    test = np.repeat([not name.startswith("train/") for name in found], [inside.total for inside in found.values()])
+    if held_out != "test":
+        notes.append(f"the images in '{held_out}' are read as the test images: there is no folder 'test'")
+    read = ["train", held_out]
+    beside, stray = [name for name in folders if name not in read], [file.name.lower().endswith(SUFFIXES) for file in files]
+    notes += layout.unread(walk.root, beside, sum(stray), read)
+    return _listing(walk, classes, labels, test, notes)
 
 
 def _hash_split(
