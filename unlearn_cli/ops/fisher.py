@@ -8,6 +8,7 @@ Parameters of which that does not tell, `Layers.rest`, are given a copy per imag
 on all images at once under torch.func, each with its own copies; the copies' gradients are the images'.
 """
 
+import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -18,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from unlearn_cli.ops.per_image import gradients, operand, squared
 
@@ -94,7 +96,7 @@ def examined(model: nn.Module, x: Tensor) -> Layers:
     weights of nn.MultiheadAttention, and linear layers on windows of images.
 
     Where torch.func cannot run the network on all images at once (in-place steps on what all images share, control flow that
-    looks at values), the rest's gradients come from a loop over the images.
+    looks at values), or gives other gradients than a plain backward pass, the rest's come from a loop over the images.
 
     Args:
         x: (n, C, H, W), of which the first image is taken; the model is in eval mode.
@@ -107,14 +109,27 @@ def examined(model: nn.Module, x: Tensor) -> Layers:
         able = _telling(model, able, x[:1].detach().expand(n, *x.shape[1:]).clone())
     told = {id(p) for module in able for p in module.parameters()}
     rest = [name for key, name in names.items() if key not in told]
-    layers = Layers(able, rest, batched=True)
-    if rest:
-        try:
-            two = x[:1].detach().expand(2, *x.shape[1:]).clone()
-            list(_of_rest(model, layers, two, lambda logits, part: [torch.ones_like(logits)]))
-        except RuntimeError:
-            layers = Layers(able, rest, batched=False)
-    return layers
+    return Layers(able, rest, batched=not rest or _agree(model, rest, x[:1].detach().expand(2, *x.shape[1:]).clone()))
+
+
+def _agree(model: nn.Module, rest: Sequence[str], x: Tensor) -> bool:
+    """Whether all images at once give the gradients that a plain backward pass gives."""
+    from torch.func import functional_call
+
+    shared = {name: p.detach().requires_grad_() for name, p in model.named_parameters() if name in set(rest)}
+    try:
+        with torch.enable_grad():
+            plain = functional_call(model, shared, (x,))
+            plain = torch.autograd.grad(plain.sum(), list(shared.values()), allow_unused=True)
+            copies = {name: p.detach().expand(len(x), *p.shape).requires_grad_() for name, p in shared.items()}
+            each = torch.autograd.grad(_each(model, copies, x, True).sum(), list(copies.values()), allow_unused=True)
+    except RuntimeError:
+        return False
+    if [g is None for g in plain] != [g is None for g in each]:
+        return False
+    pairs = [(one.double(), other.double().sum(0)) for one, other in zip(plain, each, strict=True) if one is not None]
+    off, size = (sum(float(t.square().sum()) for t in of) for of in ([a - b for a, b in pairs], [a for a, _ in pairs]))
+    return off <= 1e-3 * size  # half precision rounds; a step that torch.func leaves out is more
 
 
 def _telling(model: nn.Module, able: Sequence[nn.Module], x: Tensor) -> list[nn.Module]:
@@ -128,11 +143,9 @@ def _telling(model: nn.Module, able: Sequence[nn.Module], x: Tensor) -> list[nn.
             p.requires_grad_(False)  # so that a gradient which still arrives came by another way than through this layer
 
     def leave(module: nn.Module, inputs: tuple, keywords: dict, output: object) -> None:
-        whole = entered[module] is not None and isinstance(output, Tensor) and output.is_floating_point()
-        if whole and len(inputs[0]) == len(output) == n and inputs[0]._version == entered[module] and _known(module, *inputs, output):
-            found[module] += 1
-        else:
-            found[module] = float("-inf")
+        rows = entered[module] is not None and isinstance(output, Tensor) and len(inputs[0]) == len(output) == n
+        fits = rows and inputs[0]._version == entered[module] and _known(module, *inputs, output)
+        found[module] += 1 if fits else float("-inf")
         for p in module.parameters():
             p.requires_grad_(True)
 
@@ -223,5 +236,12 @@ def _each(model: nn.Module, own: dict[str, Tensor], x: Tensor, batched: bool) ->
         return functional_call(model, own, (image[None],))[0]
 
     if batched:
-        return vmap(one, randomness="different")(own, x)
+        fast = torch.backends.mha.get_fastpath_enabled()
+        torch.backends.mha.set_fastpath_enabled(False)  # it has no gradients, and does not see that some are wanted here
+        try:
+            with sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "There is a performance drop")
+                return vmap(one, randomness="different")(own, x)
+        finally:
+            torch.backends.mha.set_fastpath_enabled(fast)
     return torch.stack([one({name: p[i] for name, p in own.items()}, x[i]) for i in range(len(x))])

@@ -25,12 +25,13 @@ def closed(module: nn.Module) -> type[nn.Module] | None:
     A class of another library may standardise its kernel, pad by the image's size, or have the activation inside.
     """
     made = type(module)
-    for kind in CLOSED:
-        if isinstance(module, kind) and (made.forward is kind.forward or made is nn.SyncBatchNorm):
-            if kind is not nn.Conv2d or made._conv_forward is kind._conv_forward:
-                plain = {name for name, _ in module.named_parameters(recurse=False)} <= {"weight", "bias"}
-                return kind if plain else None
-    return None
+    kind = next((kind for kind in CLOSED if isinstance(module, kind)), None)
+    if kind is None or made.forward not in (kind.forward, nn.SyncBatchNorm.forward):
+        return None
+    if kind is nn.Conv2d and made._conv_forward is not kind._conv_forward:
+        return None
+    plain = {name for name, _ in module.named_parameters(recurse=False)} <= {"weight", "bias"}
+    return kind if plain else None
 
 
 def operand(module: nn.Module, x: Tensor, dtype: torch.dtype) -> Tensor:
