@@ -1,7 +1,7 @@
 """The record that a checkpoint without one would have: from the command line, its library's configuration and the folder."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -68,6 +68,8 @@ def described(
 ) -> tuple[Architecture, Record, Folder, list[str]]:
     """The architecture, the record and the folder of a checkpoint without a record, and what to say of them."""
     told = checkpoint.described
+    if beside is not None and told is None:
+        plain = _as_beside(plain, beside.record)
     if plain.arch is None and told is None:
         raise UnlearnError(f"{name} has no record of its architecture.", f"pass --arch: {models.known()}")
     if plain.data is None and beside is None:
@@ -77,9 +79,9 @@ def described(
         architecture = models.find(arch, typed=True, config=told.config if told else None)
     else:
         architecture, settings = models.find(told.architecture, config=told.config), {}
-    fed = told.input if told else architecture.input
+    fed = told.input if told else beside.record.input if beside else architecture.input
     notes = list(told.notes) if told else []
-    if fed is not None and told is None and (plain.size, plain.mean, plain.std) == (None, None, None):
+    if fed is not None and told is None and beside is None and (plain.size, plain.mean, plain.std) == (None, None, None):
         notes.append(f"images are prepared as for the weights of {architecture.name} that its library has")
 
     images = {"size": plain.size or (fed.size if fed else None), "test_fraction": plain.test_fraction}
@@ -104,7 +106,7 @@ def described(
         folder, classes_in_order, more = matched(folder, names, told.also if told and not plain.labels else None, beside)
         notes += more
     else:
-        folder, classes_in_order = _in_order_given(folder, plain, beside), None
+        folder, classes_in_order = _in_order_given(folder, plain, beside), _present(beside) if beside else None
     record = describe(architecture, settings, folder, _normalisation(plain, fed, folder), plain.test_fraction, checkpoint.path,
                       plain.head, classes_in_order)  # fmt: skip
     return architecture, record, folder, notes
@@ -196,6 +198,14 @@ def matched(
         notes.append(f"{folder.root} has {len(places)} of the {len(names)} classes of the model")
     present = [classes[i] for i in sorted(places)] if len(places) < len(names) else None
     return numbered(folder, classes, places), present, notes
+
+
+def _as_beside(plain: Plain, record: Record) -> Plain:
+    """What was not typed of a state dict, as the record of the model that it is compared with has it; code has to be typed."""
+    known = {"size": record.input.size, "mean": record.mean, "std": record.std, "head": record.head}
+    if record.architecture_digest is None and record.architecture_config is None:
+        known["arch"] = ",".join([record.architecture, *(f"{key}={value}" for key, value in record.architecture_settings.items())])
+    return replace(plain, **{key: value for key, value in known.items() if getattr(plain, key) is None})
 
 
 def _present(beside: Beside) -> list[str] | None:
