@@ -78,8 +78,10 @@ def looks_split(folders: list[str], nested: Callable[[str], bool]) -> bool:
     return alone and (len(folders) == 2 or TEST in parts)
 
 
-def held_out(root: str, folders: list[str]) -> str:
+def held_out(root: str, folders: list[str], partial: bool) -> str | None:
     """The folder of a split root that holds its test images: 'test', or else the only one with validation images.
+
+    None where it is not all of a data set, and has training images alone.
 
     Raises:
         UnlearnError: 'train' or 'test' is missing, or goes by another name.
@@ -88,8 +90,11 @@ def held_out(root: str, folders: list[str]) -> str:
         return TEST
     parts = by_role(folders)
     filled = [name for name in parts[VAL] if count_images(f"{root}/{name}")]
-    if TRAIN in folders and not parts[TEST] and len(filled) == 1 and filled[0] in VALIDATION:
-        return filled[0]
+    if TRAIN in folders and not parts[TEST]:
+        if len(filled) == 1 and filled[0] in VALIDATION:
+            return filled[0]
+        if partial and not filled:
+            return None
     refuse_parts(root, folders)
 
 
