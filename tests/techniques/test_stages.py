@@ -198,8 +198,8 @@ def test_timm_and_lists_have_their_blocks():
     timm = pytest.importorskip("timm")
     names, head = blocks_of("", "head.fc", lambda: timm.models.SwinTransformer(embed_dim=8, depths=(1, 1), num_heads=(1, 2)))
     assert (names, head) == (["patch_embed", "layers.0", "layers.1", "norm", "head"], "head")
-    names, head = blocks_of("", "head", lambda: timm.models.VisionTransformer(16, 8, embed_dim=32, depth=2))
-    assert {"blocks.0", "blocks.1", "head"} < set(names)
+    names, head = blocks_of("", "head", lambda: timm.models.VisionTransformer(16, 8, embed_dim=32, depth=4, num_heads=2))
+    assert {"blocks.0", "blocks.3", "head"} < set(names)
     listed = nn.ModuleDict({"body": nn.ModuleList([nn.Linear(2, 2), nn.Linear(2, 2)]), "head": nn.Linear(2, 2)})
     assert list(stages(listed, listed["head"])) == ["body.0", "body.1", "head"]
 
