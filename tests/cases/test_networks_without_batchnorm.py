@@ -40,7 +40,7 @@ def forgotten(loaded, name, given=(), request=None, **values):
     target = resolve(request or Request(("3",)), loaded.folder)
     run, tensors, _ = unlearn(loaded, method, method.parse(values, target.kind), target, Options(device="cpu", precision="float32"),
                               given=given)  # fmt: skip
-    return run, tensors
+    return run, {name: t.clone() for name, t in tensors.items()}  # they are the network's own
 
 
 def of_batchnorm(run):
