@@ -253,7 +253,7 @@ def test_a_buffer_that_versions_save_or_not_may_be_there_or_not(given):
     found, notes = said(given, Windowed())
     assert notes == ["m lacks relative_position_index, which the network computes by itself"]
     assert torch.equal(found["relative_position_index"], torch.arange(4))
-    assert "no tensor attn_mask" in refused(given | index | {"attn_mask": torch.tensor([[0.0, -1.0]])}, Windowed())
+    assert "attn_mask is not what the network computes" in refused(given | index | {"attn_mask": torch.tensor([[0.0, -1.0]])}, Windowed())
 
 
 def test_positions_are_left_aside_where_they_are_just_counted(given):
