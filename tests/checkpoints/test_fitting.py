@@ -213,7 +213,7 @@ def test_an_averaged_copy_does_not_stand_in_for_a_broken_plain_one(given):
 def test_what_training_leaves_outside_the_networks_prefix_is_left_aside_and_named(given):
     more = {"criterion.weight": torch.ones(3), "metric.confmat": torch.zeros(3, 3, dtype=torch.int64)}
     _, notes = said(under("model.", given) | more)
-    assert "2 tensors of m are no part of the network and left aside, in no output: criterion.weight, metric.confmat" in notes
+    assert "2 tensors of m are none that the network saves, left aside and in no output: criterion.weight, metric.confmat" in notes
     many = {f"metric.{i}": torch.tensor(i) for i in range(7)}
     assert said(under("model.", given) | many)[1][1].endswith("metric.3, metric.4 and 2 more")
 
@@ -253,7 +253,11 @@ def test_a_buffer_that_versions_save_or_not_may_be_there_or_not(given):
     found, notes = said(given, Windowed())
     assert notes == ["m lacks relative_position_index, which the network computes by itself"]
     assert torch.equal(found["relative_position_index"], torch.arange(4))
-    assert "attn_mask is not what the network computes" in refused(given | index | {"attn_mask": torch.tensor([[0.0, -1.0]])}, Windowed())
+    other = given | index | {"attn_mask": torch.tensor([[0.0, -1.0]])}
+    assert "attn_mask is not what the network computes" in refused(other, Windowed())
+    whole = given | index | {"attn_mask": torch.tensor([[0.0, -100.0]])}
+    found, notes = said(under("model.", whole) | under("ema.", whole, 1), Windowed())
+    assert "(11 tensors under ema.)" in notes[1] and "model.attn_mask" in notes[2]
 
 
 def test_positions_are_left_aside_where_they_are_just_counted(given):

@@ -51,7 +51,8 @@ def fit(tensors: Tensors, model: nn.Module, what: str, hint: str) -> tuple[Tenso
         if not prefix:
             _refuse_some_prefixes(tensors, wanted, what)
     strange = sorted(key for key in tensors if not (key.startswith(prefix) and key.removeprefix(prefix) in wanted))
-    buffers, shapes = dict(model.named_buffers(remove_duplicate=False)), {key: (tensor.shape,) for key, tensor in wanted.items()}
+    buffers = dict(model.named_buffers(remove_duplicate=False))
+    shapes = {key: (tensor.shape,) for key, tensor in (buffers | wanted).items()}
     extra = [key for key in strange if not may_stay(key, tensors[key], prefix, shapes, buffers)]
     taken = {key: tensors[prefix + key] for key in wanted if prefix + key in tensors}
     what = f"{what} without the prefix {prefix} of its names" if prefix else what

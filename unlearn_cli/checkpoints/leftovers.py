@@ -58,7 +58,7 @@ def may_stay(name: str, tensor: Tensor, prefix: str, wanted: Shapes, buffers: Te
     """Whether a tensor of the file may be left aside when the network's own are those under PREFIX.
 
     Args:
-        wanted: the shapes of the network's own tensors; buffers: all that it has, kept in files or not.
+        wanted: the shapes of the network's own tensors and buffers; buffers: those, kept in files or not.
     """
     inside = name.removeprefix(prefix) if name.startswith(prefix) else None
     if name.rpartition(".")[2] in COUNTS or is_averaged(name, tensor, wanted):
@@ -100,7 +100,7 @@ def remarks(tensors: Tensors, fitted: Tensors, prefix: str, name: str) -> list[s
         )
     if others:
         are = "is" if len(others) == 1 else "are"
-        notes.append(f"{_count(others)} of {name} {are} no part of the network and left aside, in no output: {first_of(others)}")
+        notes.append(f"{_count(others)} of {name} {are} none that the network saves, left aside and in no output: {first_of(others)}")
     if lacking:
         notes.append(f"{name} lacks {first_of(lacking)}, which the network computes by itself")
     return notes
