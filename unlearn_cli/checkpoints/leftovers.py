@@ -99,8 +99,8 @@ def remarks(tensors: Tensors, fitted: Tensors, prefix: str, name: str) -> list[s
             f"changed nor judged, no output holds it, and {name} itself still knows all that it knew"
         )
     if others:
-        are = "is" if len(others) == 1 else "are"
-        notes.append(f"{_count(others)} of {name} {are} none that the network saves, left aside and in no output: {first_of(others)}")
+        which = f"{_count(others)} of {name} {'is' if len(others) == 1 else 'are'} none that the network saves"
+        notes.append(f"{which}, left aside and in no output: {first_of(others)}")
     if lacking:
         notes.append(f"{name} lacks {first_of(lacking)}, which the network computes by itself")
     return notes
