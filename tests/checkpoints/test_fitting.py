@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from examples import record
 from torch import nn
 
 from unlearn_cli.checkpoints import store
@@ -284,6 +285,18 @@ def test_a_weight_of_two_names_may_be_saved_under_one(tmp_path, prefix):
         found, taken = fitted(store.read(name).tensors, Tied())
         assert taken == prefix
         assert torch.equal(found["a.weight"], model.a.weight) and torch.equal(found["b.weight"], model.a.weight)
+
+
+def test_a_weight_of_two_names_is_one_after_it_was_trained(tmp_path):
+    model = Tied()
+    given = {key: tensor.clone() for key, tensor in model.state_dict().items()}
+    model.load_state_dict(fitted(given, model)[0])
+    model.head(model.b(model.a(torch.ones(1, 2)))).sum().backward()
+    torch.optim.SGD(model.parameters(), lr=0.1).step()
+    written = store.read(store.write(str(tmp_path / "m"), model.state_dict(), record())).tensors
+    assert torch.equal(written["a.weight"], written["b.weight"])
+    assert not torch.equal(written["a.weight"], given["a.weight"])
+    assert fitted(written, Tied())[0] is written
 
 
 def test_a_weight_of_two_names_and_two_values_is_refused():
