@@ -200,6 +200,8 @@ def test_other_files_are_refused_in_words(here):
     assert "none of torch.save" in refused("arrays.npz")
     assert "looks like safetensors" in refused("m.safetensors")
     assert "is a device or a pipe" in refused("/dev/zero")
+    os.mkfifo("pipe.pth")
+    assert "is a device or a pipe" in refused("pipe.pth")
 
 
 @pytest.mark.parametrize("how", ZIPPED)

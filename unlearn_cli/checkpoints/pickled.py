@@ -74,14 +74,14 @@ def read(name: str) -> Any:
     path = Path(name)
     if path.is_dir():
         raise UnlearnError(f"{name} is a folder.", "give the checkpoint's file.")
+    if path.exists() and not path.is_file():  # to open a pipe would wait for its writer
+        raise UnlearnError(f"{name} is a device or a pipe, not a file.", "give the checkpoint's file.")
     try:
         with open(path, "rb") as file:
             start = file.read(16)
     except OSError as error:
         reason = "no such file" if isinstance(error, FileNotFoundError) else (error.strerror or str(error)).lower()
         raise UnlearnError(f"{name}: {reason}.", "check the path and its permissions.") from None
-    if not path.is_file():
-        raise UnlearnError(f"{name} is a device or a pipe, not a file.", "give the checkpoint's file.")
     if not start:
         raise UnlearnError(f"{name} is empty.", "give a file of torch.save.")
     if start[8:9] == b"{":

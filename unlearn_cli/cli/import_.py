@@ -18,9 +18,8 @@ Key = Annotated[
 def import_(
     file: File, key: Key = None, output: o.Output = None, force: o.Force = False, quiet: o.Quiet = False, json: o.Json = False
 ) -> None:
-    """Take the weights out of a pickled PyTorch file, a training checkpoint too, into a safetensors file.
-
-    By default it lies beside FILE. Nothing is ever unpickled but tensors; a file that needs more is refused with the way out.
+    """Take the weights out of a pickled PyTorch file, a training checkpoint too, into a safetensors file, by default beside it.
+    Nothing that FILE names is run; a file that needs full unpickling is refused with the way out.
 
     Example: unlearn import model_best.pth.tar -o model.safetensors
     """
