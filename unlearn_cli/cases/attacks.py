@@ -188,11 +188,10 @@ def similarity(one: Loaded, other: Loaded, case: Case, options: Options) -> dict
     forget = Split("forget", one.folder.images, case.splits["forget"], case.target.task)
     names = list(stages(one.model, one.model.get_submodule(one.head)))
     second = copy.deepcopy(other.model) if other is one else other.model
-    normalised = None if (run.mean, run.std) == (theirs.mean, theirs.std) else theirs
 
     def look() -> dict[str, Tensor]:
         with run.adopted(one.model, one.head) as ours, theirs.adopted(second, other.head) as others:
-            values = stage_similarity(run, ours, others, forget, theirs=normalised, images=LOOKED_AT)
+            values = stage_similarity(run, ours, others, forget, theirs=theirs, images=LOOKED_AT)
         return {name: torch.tensor(nan if value is None else value, dtype=torch.float64) for name, value in values.items()}
 
     def whole(found: dict[str, Tensor]) -> bool:

@@ -22,7 +22,7 @@ def stage_similarity(run: Run, one: nn.Module, other: nn.Module, split: Split, *
     different widths and resolutions compare. One pass of each network; only sums of products are kept.
 
     Args:
-        theirs: the other network's run, where its images are normalised differently.
+        theirs: the run that adopted the other network, where it is not the same one; it may normalise images differently.
         images: how many are looked at, spread evenly over the split.
 
     Returns:
@@ -32,15 +32,17 @@ def stage_similarity(run: Run, one: nn.Module, other: nn.Module, split: Split, *
     """
     chosen = torch.linspace(0, len(split) - 1, min(images, len(split))).round().long()
     sums: dict[str, Similarity] = {}
+    theirs = theirs or run
+    alike = torch.equal(run.pixels.mean, theirs.pixels.mean) and torch.equal(run.pixels.std, theirs.pixels.std)
 
     def look(b: Batch) -> Tensor:
-        left, right = ours.read(b.x), others.read(b.x if theirs is None else theirs.pixels.normalised(run.pixels.of(b.x)))
+        left, right = ours.read(b.x), others.read(b.x if alike else theirs.pixels.normalised(run.pixels.of(b.x)))
         for name in left:
             if name in right:
                 sums.setdefault(name, Similarity()).add(left[name], right[name])
         return b.y
 
-    heads = [of.split(model)[1] for of, model in ((run, one), (theirs or run, other))]
+    heads = run.split(one)[1], theirs.split(other)[1]
     with _Blocks.of(one, heads[0]) as ours, _Blocks.of(other, heads[1]) as others:
         run.over(split.subset(chosen), look, one, other, phase="comparing blocks")
     if run.ranks.world > 1:
