@@ -24,8 +24,9 @@ def residual(num_classes):
 
 def depthwise(num_classes):
     return nn.Sequential(
-        nn.Conv2d(3, 16, 3, 2, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU6(True), nn.Conv2d(16, 16, 3, 2, 1, groups=16, bias=False),
-        nn.BatchNorm2d(16), nn.ReLU6(True), nn.Conv2d(16, 32, 1), nn.BatchNorm2d(32), nn.AdaptiveAvgPool2d(2), nn.Flatten(),
+        nn.Conv2d(3, 16, 3, 2, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU6(True),
+        nn.Conv2d(16, 16, 3, 2, 1, groups=16, bias=False), nn.BatchNorm2d(16), nn.ReLU6(True),
+        nn.Conv2d(16, 32, 1), nn.BatchNorm2d(32), nn.AdaptiveAvgPool2d(2), nn.Flatten(),
         nn.Linear(128, num_classes),
     )  # fmt: skip
 
@@ -95,8 +96,8 @@ def pair_of_heads(num_classes):
 
 def with_dropout(num_classes):
     return nn.Sequential(
-        nn.Conv2d(3, 24, 5, 3), Permute([0, 2, 3, 1]), nn.LayerNorm(24), nn.GELU(), nn.Flatten(), nn.Dropout(0.1),
-        nn.Linear(24 * 64, num_classes), nn.LogSoftmax(1),
+        nn.Conv2d(3, 16, 7, 7), Permute([0, 2, 3, 1]), nn.LayerNorm(16), nn.GELU(), nn.Flatten(), nn.Dropout(0.1),
+        nn.Linear(16 * 16, num_classes), nn.LogSoftmax(1),
     )  # fmt: skip
 
 

@@ -14,7 +14,8 @@ from unlearn_cli.cases.networks import Network, filled, fresh
 from unlearn_cli.cases.strangers import Beside, Plain, arch_and_settings, described
 from unlearn_cli.checkpoints import store
 from unlearn_cli.checkpoints.evidence import Evidence
-from unlearn_cli.checkpoints.record import Record, as_size
+from unlearn_cli.checkpoints.fitting import weights_digest
+from unlearn_cli.checkpoints.record import Record, Source, as_size
 from unlearn_cli.checkpoints.store import Checkpoint
 from unlearn_cli.data.folder import Folder
 from unlearn_cli.data.requests import is_index
@@ -42,6 +43,11 @@ class Loaded:
     @property
     def name(self) -> str:
         return self.checkpoint.name
+
+    @property
+    def source(self) -> Source:
+        """This checkpoint, as the record of what is made from it names it; before anything is done to the network."""
+        return Source(name=self.name, digest=self.checkpoint.digest, weights=weights_digest(self.checkpoint.tensors))
 
     @property
     def lacks(self) -> list[str]:

@@ -27,13 +27,13 @@ def distinct(models: Sequence[Loaded], against: Sequence[Loaded], asked: Asked |
     if not models:
         return []
     others = {weights_digest(model.checkpoint.tensors): f"{model.name} itself" for model in against}
-    sources = {
-        step.source.digest: f"what {model.name} was made from" for model in against for step in model.record.lineage if step.source
-    }
+    steps = [(step.source, f"what {model.name} was made from") for model in against for step in model.record.lineage if step.source]
+    sources = {digest: words for source, words in steps for digest in (source.digest, source.weights) if digest}
     found: dict[str, Loaded] = {}
     for model in models:
         digest = weights_digest(model.checkpoint.tensors)  # a wrapper's prefix or another type makes no other model
-        if known := next((sources[file] for file in _files(model) if file in sources), None) or others.get(digest):
+        same = next((sources[one] for one in (digest, *_files(model)) if one in sources), None)
+        if known := same or others.get(digest):
             raise UnlearnError(f"{model.name} is no {what}: it is {known}.", f"leave it out of --{what}.")
         if asked is not None and (seen := training_on(model, asked)):
             raise UnlearnError(f"{model.name} is no {what}: it was trained on {seen}, says its record.",

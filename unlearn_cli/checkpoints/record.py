@@ -72,10 +72,14 @@ class RequestRecord(Part):
 
 
 class Source(Part):
-    """The checkpoint a step started from: its file name at the time, and the digest that identifies it."""
+    """The checkpoint a step started from: its file name at the time, and the digest that identifies it.
+
+    `weights` is that of the network's own tensors (`fitting.weights_digest`): the file may have held more, or other types.
+    """
 
     name: str
     digest: Digest
+    weights: Digest | None = None
 
 
 class Step(Part):

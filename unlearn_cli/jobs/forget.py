@@ -13,7 +13,7 @@ from unlearn_cli.cases.loading import Loaded, Plain, load
 from unlearn_cli.cases.unlearning import SELECTION, unchanged, unlearn, what_happened
 from unlearn_cli.checkpoints import store
 from unlearn_cli.checkpoints.evidence import Evidence, Meant
-from unlearn_cli.checkpoints.record import Record, RequestRecord, Source, Step, folder_from, folder_to
+from unlearn_cli.checkpoints.record import Record, RequestRecord, Step, folder_from, folder_to
 from unlearn_cli.data.copies import Copies
 from unlearn_cli.data.requests import Request, Target, resolve
 from unlearn_cli.engine.run import Options, Run
@@ -86,7 +86,7 @@ def forget(
         settings=values | run.settled,
         request=wanted,
         selection_fraction=carved,
-        source=Source(name=loaded.name, digest=loaded.checkpoint.digest),
+        source=loaded.source,
         withheld=len(requests.asked(earlier)),
         evidence=sidecar.digest if sidecar else None,
         **what_happened(run),
