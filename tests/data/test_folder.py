@@ -18,9 +18,9 @@ def read_files(monkeypatch):
     """The names of all files that were read, with the size they were decoded to, as the test goes on."""
     seen = []
 
-    def spy(root, names, size, channels, read=decode.read):
+    def spy(root, names, size, channels, resize=None, read=decode.read):
         seen.extend((name, size) for name in names)
-        return read(root, names, size, channels)
+        return read(root, names, size, channels, resize)
 
     monkeypatch.setattr(decode, "read", spy)
     return seen

@@ -307,3 +307,16 @@ def test_settings_of_the_other_kind_of_request_are_refused_and_not_recorded(plac
                 assert recorded == {"noise_bn", "repair_epochs", "bn", *(name for name in METHOD.settings if "instance_" in name)}
                 (place / "made.safetensors").unlink()
     assert len(METHOD.settings) - len(recorded) == 15
+
+
+@pytest.mark.parametrize("bn", ["batch", "eval"])
+def test_noise_has_the_height_and_width_of_images_that_are_no_squares(few, bn):
+    loaded = few.load()
+    images = loaded.folder.images
+    wide = torch.cat([images.pixels, images.pixels[:, :, :8]], 2)
+    loaded.folder = replace(loaded.folder, images=replace(images, size=(28, 36), pixels=wide))
+    shapes = set()
+    loaded.model.register_forward_pre_hook(lambda _, given: shapes.add(tuple(given[0].shape[1:])))
+    values = METHOD.parse(quick("unsir") | {"noise_bn": bn}, "classes")
+    run_method(loaded, METHOD, values, resolve(THREE, loaded.folder), Options(device="cpu"))
+    assert shapes == {(1, 28, 36)}

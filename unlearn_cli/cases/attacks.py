@@ -180,9 +180,9 @@ def compared(
 def similarity(one: Loaded, other: Loaded, case: Case, options: Options) -> dict[str, float | None]:
     """Linear CKA of two models' blocks on the forget set, in the first one's order.
 
-    Empty where their images differ in size, or where there are none.
+    Empty where their images differ in size or in how they were resized, or where there are none.
     """
-    if not len(case.splits["forget"]) or (one.record.size, one.record.channels) != (other.record.size, other.record.channels):
+    if not len(case.splits["forget"]) or one.folder.images.prepared != other.folder.images.prepared:
         return {}
     run, theirs = one.run(options), other.run(options)
     forget = Split("forget", one.folder.images, case.splits["forget"], case.target.task)
@@ -208,7 +208,7 @@ def surroundings(model: Loaded, run: Run) -> tuple:
     """What numbers depend on beside weights and request: the network, its input, the images, and what computes."""
     record = model.record
     network = (record.architecture, sorted(record.architecture_settings.items()), model.head, record.classes)
-    images = (model.folder.fingerprint, record.size, record.channels, run.mean, run.std)
+    images = (model.folder.fingerprint, *model.folder.images.prepared, run.mean, run.std)
     return (*network, *images, str(run.precision), run.device.type, torch.__version__)
 
 

@@ -28,7 +28,7 @@ def copies_of(model: Loaded, meant: Tensor, options: Options) -> Copies:
     images = folder.images
     chosen = meant.numpy()
     few = chosen[np.linspace(0, len(chosen) - 1, LOOKED_AT).astype(int)] if len(chosen) > LOOKED_AT else chosen
-    size = (folder.fingerprint, images.size, images.channels)
+    size = (folder.fingerprint, *images.prepared)
 
     def see() -> dict[str, Tensor]:
         found = copies.traits_of(images)

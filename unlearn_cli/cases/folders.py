@@ -45,8 +45,18 @@ def folder_of(record: Record, path: Path | None, given: str | None, test_fractio
         test_fraction: where the record does not say.
     """
     root, fraction = place_of(record, path, given, test_fraction)
-    return open_images(str(root), options, size=record.size, channels=record.channels, test_fraction=fraction,
-                       may_lack=record.classes)  # fmt: skip
+    return open_images(str(root), options, test_fraction=fraction, **wanted_by(record))
+
+
+def wanted_by(record: Record) -> dict[str, Any]:
+    """How a record's network wants a folder to be opened."""
+    part = {"partial": True} if is_partial(record) else {}
+    return {"size": record.input.size, "resize": record.input.resize, "channels": record.channels, "may_lack": record.classes} | part
+
+
+def is_partial(record: Record) -> bool:
+    """Whether the folder has fewer classes than the head, and always had."""
+    return record.data is not None and record.data.classes is not None
 
 
 def place_of(record: Record, path: Path | None, given: str | None, test_fraction: float) -> tuple[Path, float]:
@@ -66,11 +76,11 @@ def folder_beside(record: Record, name: str, folder: Folder, other: Record, othe
         raise UnlearnError(
             f"{name} has other classes than {other_name}, or in another order.", "compare models of the same classes."
         )
-    if (record.size, record.channels) == (folder.images.size, folder.images.channels):
+    images = folder.images
+    if (record.input.size, record.input.resize, record.channels) == (images.size, images.resize, images.channels):
         return folder
     fraction = other.data.test_fraction if other.data else 0.2
-    return open_images(str(folder.root), options, size=record.size, channels=record.channels, test_fraction=fraction,
-                       may_lack=record.classes)  # fmt: skip
+    return open_images(str(folder.root), options, test_fraction=fraction, **wanted_by(record))
 
 
 def changed(record: Record, name: str, folder: Folder) -> list[str]:
@@ -91,6 +101,8 @@ def in_head_order(folder: Folder, record: Record, name: str, erased: Collection[
     Args:
         erased: classes whose images may be gone, because they are forgotten or to be forgotten.
     """
+    if is_partial(record):
+        erased = {*erased, *record.classes} - {*record.data.classes} | {*erased}
     place = {c: i for i, c in enumerate(record.classes)}
     if sorted(folder.classes) != sorted(record.classes) and len({normal(c) for c in place}) == len(place):
         place = {normal(c): i for c, i in place.items()}

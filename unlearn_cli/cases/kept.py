@@ -29,7 +29,7 @@ def place(first: Loaded, method: Method, values: dict[str, Any], target: Target,
     device = torch.cuda.get_device_name(run.device) if run.device.type == "cuda" else run.device.type
     described = (record.architecture, sorted(record.architecture_settings.items()), record.mean, record.std, first.head)
     test = hashlib.sha256(images.test.numpy().tobytes()).hexdigest()
-    data = (first.folder.fingerprint, images.size, images.channels, record.classes, test)
+    data = (first.folder.fingerprint, *images.prepared, record.classes, test)
     computed = (device, str(run.precision), torch.get_num_threads(), run.ranks.world, torch.__version__, program())
     asked = (method.name, sorted(values.items()), target.digest, selection, run.seed, first.recipe())
     return kept.place("run", (LAYOUT, first.checkpoint.digest, described, data, computed, asked))

@@ -15,6 +15,7 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from unlearn_cli.checkpoints.store import COUNTER, digest
 from unlearn_cli.errors import UnlearnError
+from unlearn_cli.ops.presented import as_library
 
 Tensors = dict[str, Tensor]
 WRAPPERS = ("_orig_mod", "module")
@@ -25,7 +26,7 @@ USUAL_PREFIXES = ("module.", "_orig_mod.", "model.", "_orig_mod.module.", "modul
 
 
 def fit(tensors: Tensors, model: nn.Module, what: str, hint: str) -> tuple[Tensors, str]:
-    """The tensors as MODEL's state dict names them, and the prefix that was taken off (mostly none).
+    """The tensors as MODEL's library names them, and the prefix that was taken off (mostly none).
 
     The very dict that was given where nothing had to be changed.
 
@@ -36,7 +37,7 @@ def fit(tensors: Tensors, model: nn.Module, what: str, hint: str) -> tuple[Tenso
     Raises:
         UnlearnError: a tensor is missing, left over or of another shape or kind, or only some names have a prefix.
     """
-    wanted, counters = model.state_dict(), counters_of(model)
+    wanted, counters = as_library(model.state_dict(), model), counters_of(model)
     prefix = ""
     if any(key not in tensors for key in wanted if key not in counters):
         prefix = prefix_of(tensors, wanted)

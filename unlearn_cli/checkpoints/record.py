@@ -3,14 +3,16 @@
 import json
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from unlearn_cli.errors import UnlearnError
+from unlearn_cli.inputs import Input, Interpolation, Resize, Size
 
-SCHEMA = 2
-"""2: a step may withhold earlier requests, and a training may leave out classes and images at once."""
+SCHEMA = 3
+"""2: a step may withhold earlier requests, and a training may leave out classes and images at once.
+3: networks of other libraries, their input, and folders with fewer classes than the head."""
 KEY = "unlearn"
 LIST_LIMIT = 100
 """Instance lists up to this length are kept in the record itself; longer ones by their digest alone."""
@@ -27,13 +29,24 @@ class Part(BaseModel):
 
 
 class DataRecord(Part):
-    """Which images the model was trained on: the folder as seen from the checkpoint, and what it held."""
+    """Which images the model was trained on: the folder as seen from the checkpoint, and what it held.
+
+    `classes` are those that it held, where the head has more: then it is a folder of the user's, not the training set.
+    """
 
     folder: str
     fingerprint: Digest
-    train: Positive
+    train: Count
     test: Count
     test_fraction: Annotated[float, Field(gt=0, lt=1)]
+    classes: list[str] | None = None
+
+
+class ResizeRecord(Part):
+    """`inputs.Resize`: how an image is resized before the input is cut from its centre."""
+
+    to: Positive | Annotated[list[Positive], Field(min_length=2, max_length=2)]
+    interpolation: Interpolation
 
 
 class RequestRecord(Part):
@@ -91,14 +104,20 @@ class Step(Part):
 
 
 class Record(Part):
-    """The whole document; `lineage` lists the steps, oldest first."""
+    """The whole document; `lineage` lists the steps, oldest first.
+
+    `architecture_config` is another library's own description of the network, `architecture_digest` that of the user's code.
+    """
 
     schema_version: Annotated[int, Field(ge=1, le=SCHEMA)] = SCHEMA
     architecture: str
     architecture_settings: dict[str, Value] = {}
+    architecture_config: dict[str, Any] | None = None
+    architecture_digest: Digest | None = None
     task: Literal["classes", "labels"] = "classes"
     classes: Annotated[list[str], Field(min_length=2)]
-    size: Positive
+    size: Positive | Annotated[list[Positive], Field(min_length=2, max_length=2)]
+    resize: ResizeRecord | None = None
     channels: Literal[1, 3]
     mean: list[Finite]
     std: list[Annotated[Finite, Field(gt=0)]]
@@ -113,6 +132,12 @@ class Record(Part):
         if len(set(self.classes)) != len(self.classes):
             raise ValueError("class names repeat")
         return self
+
+    @property
+    def input(self) -> Input:
+        """What the network is fed."""
+        resize = None if self.resize is None else Resize(as_size(self.resize.to), self.resize.interpolation)
+        return Input(as_size(self.size), tuple(self.mean), tuple(self.std), resize)
 
     def after(self, step: Step) -> "Record":
         return self.model_copy(update={"schema_version": SCHEMA, "lineage": [*self.lineage, step]})
@@ -129,6 +154,18 @@ class Record(Part):
 
     def to_json(self) -> str:
         return json.dumps(self.model_dump(mode="json"), sort_keys=True, ensure_ascii=False, allow_nan=False)
+
+
+def as_size(recorded: int | list[int]) -> Size:
+    return recorded if isinstance(recorded, int) else (recorded[0], recorded[1])
+
+
+def recorded_size(size: Size) -> int | list[int]:
+    return size if isinstance(size, int) else list(size)
+
+
+def recorded_resize(resize: Resize | None) -> ResizeRecord | None:
+    return None if resize is None else ResizeRecord(to=recorded_size(resize.to), interpolation=resize.interpolation)
 
 
 def from_json(text: str, path: str) -> Record:

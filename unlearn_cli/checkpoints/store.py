@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save, save_file
 from torch import Tensor
 
+from unlearn_cli.checkpoints.described import Described
 from unlearn_cli.checkpoints.record import KEY, Record, from_json
 from unlearn_cli.errors import UnlearnError
 
@@ -26,13 +27,15 @@ COUNTER = "num_batches_tracked"
 class Checkpoint:
     """A checkpoint as read: its tensors, its record (None for a plain state dict), its digest, its place.
 
-    The digest is that of the file: it stays when a network takes the tensors under other names (`fitting`).
+    The digest is that of the file: it stays when a network takes the tensors under other names (`fitting`). `described` is
+    what another library's configuration beside it says.
     """
 
     tensors: dict[str, Tensor]
     record: Record | None
     digest: str
     path: Path | None
+    described: Described | None = None
 
     @property
     def name(self) -> str:

@@ -87,13 +87,13 @@ def statistics(images: Images, index: Tensor) -> tuple[list[float], list[float]]
 
     A channel that never varies gets the deviation 1, which leaves its normalised values at 0.
     """
-    sums = torch.zeros(2, images.size**2 * images.channels, dtype=torch.int64)
+    sums = torch.zeros(2, images.values, dtype=torch.int64)
     for x in images.stream(index.split(512)):  # 512 squares of 255 fit an int32, the fast type here
         values = x.flatten(1).int()
         sums[0] += values.sum(0, dtype=torch.int32)
         sums[1] += values.square_().sum(0, dtype=torch.int32)
     per_channel = sums.view(2, -1, images.channels).sum(1)
-    n = len(index) * images.size**2
+    n = len(index) * images.values // images.channels
     mean, std = [], []
     for total, squares in per_channel.T.tolist():
         mean.append(total / n / 255)

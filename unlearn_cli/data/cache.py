@@ -16,6 +16,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 from torch import Tensor
 
+from unlearn_cli.inputs import Resize, Size, sized
+
 LAYOUT = 1  # raise when the same files would give other pixels or another index
 HEADER_BYTES = 4096  # of a pixel file: one page, so that the pixels start on the next
 DAMAGED = (OSError, SafetensorError, KeyError, ValueError, TypeError)
@@ -83,10 +85,10 @@ def _index_path(root: str) -> Path:
     return cache_folder() / f"index-{LAYOUT}-{digest[:32]}.safetensors"
 
 
-def read_pixels(fingerprint: str, shape: tuple[int, ...]) -> Tensor | None:
+def read_pixels(fingerprint: str, shape: tuple[int, ...], resize: Resize | None = None) -> Tensor | None:
     """The cached pixels, mapped and not read: a page comes from the disk when an image on it is asked for."""
     try:
-        with safe_open(_pixels_path(fingerprint, shape), framework="pt") as file:
+        with safe_open(_pixels_path(fingerprint, shape, resize), framework="pt") as file:
             stored = file.get_slice("pixels")
             told = (stored.get_dtype(), tuple(stored.get_shape()), file.metadata()["fingerprint"])
             return file.get_tensor("pixels") if told == ("U8", shape, fingerprint) else None
@@ -95,7 +97,7 @@ def read_pixels(fingerprint: str, shape: tuple[int, ...]) -> Tensor | None:
 
 
 def drop_pixels(fingerprint: str) -> None:
-    """Remove the cached pixels of a folder's former contents, at every size."""
+    """Remove the cached pixels of a folder's former contents, at every size, however resized."""
     for path in cache_folder().glob(f"pixels-{LAYOUT}-{fingerprint[:32]}-*.safetensors"):
         with suppress(OSError):  # still mapped, on some systems
             path.unlink()
@@ -104,7 +106,8 @@ def drop_pixels(fingerprint: str) -> None:
 class PixelFile:
     """Pixels being filled in: straight in a cache file, or in memory where the cache folder cannot take them."""
 
-    def __init__(self, shape: tuple[int, ...]):
+    def __init__(self, shape: tuple[int, ...], resize: Resize | None = None):
+        self._resize = resize
         self._temporary = None
         size = int(np.prod(shape))
         try:
@@ -131,12 +134,12 @@ class PixelFile:
         try:
             with open(self._temporary, "r+b") as file:
                 file.write(_header(fingerprint, shape))
-            os.replace(self._temporary, _pixels_path(fingerprint, shape))
+            os.replace(self._temporary, _pixels_path(fingerprint, shape, self._resize))
         except OSError:
             kept = np.fromfile(self._temporary, np.uint8, offset=HEADER_BYTES).reshape(shape)
             self.discard()
             return torch.from_numpy(kept)
-        return read_pixels(fingerprint, shape)
+        return read_pixels(fingerprint, shape, self._resize)
 
     def discard(self) -> None:
         self.pixels = None
@@ -153,8 +156,15 @@ def _header(fingerprint: str, shape: tuple[int, ...]) -> bytes:
     return (HEADER_BYTES - 8).to_bytes(8, "little") + text.ljust(HEADER_BYTES - 8)
 
 
-def _pixels_path(fingerprint: str, shape: tuple[int, ...]) -> Path:
-    return cache_folder() / f"pixels-{LAYOUT}-{fingerprint[:32]}-{shape[1]}-{shape[3]}.safetensors"
+def _pixels_path(fingerprint: str, shape: tuple[int, ...], resize: Resize | None) -> Path:
+    """Named by all that pixels depend on: a shorter side of 256 is 256, and both sides of 256 are 256x256."""
+    how = "" if resize is None else f"-{resize.interpolation}-{_short(resize.to)}"
+    size = _short(sized(shape[1], shape[2]))
+    return cache_folder() / f"pixels-{LAYOUT}-{fingerprint[:32]}-{size}-{shape[3]}{how}.safetensors"
+
+
+def _short(size: Size) -> str:
+    return str(size) if isinstance(size, int) else "x".join(map(str, size))
 
 
 def _temporary(folder: Path) -> Path:

@@ -181,8 +181,7 @@ def near_copies(thumbnails: Tensor, chosen: np.ndarray) -> Pairs:
 
 def traits_of(images: Images) -> Traits:
     """The digest and the thumbnail of every image; each pixel is read once."""
-    size = images.size * images.size * images.channels
-    chunks = torch.arange(len(images)).split(max(1, CHUNK_BYTES // size))
+    chunks = torch.arange(len(images)).split(max(1, CHUNK_BYTES // images.values))
     digests, thumbnails = [], []
     for pixels in _chunks(images, chunks):
         rows = pixels.numpy().reshape(len(pixels), -1)
@@ -192,7 +191,7 @@ def traits_of(images: Images) -> Traits:
 
 
 def thumbnails_of(pixels: Tensor) -> Tensor:
-    """(n, size, size, channels) uint8 as (n, SIDE²) float32 thumbnails."""
+    """(n, height, width, channels) uint8 as (n, SIDE²) float32 thumbnails."""
     grey = pixels[..., 0].float() if pixels.shape[-1] == 1 else pixels.float() @ torch.tensor(GREY)
     small = adaptive_avg_pool2d(grey[:, None], SIDE).flatten(1)
     small = small - small.mean(1, keepdim=True)

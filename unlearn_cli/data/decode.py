@@ -7,11 +7,14 @@ import hashlib
 import json
 import sys
 import warnings
+from collections.abc import Sequence
 from io import BytesIO
 from typing import BinaryIO
 
 from PIL import BmpImagePlugin, Image, ImageOps, JpegImagePlugin, PngImagePlugin, WebPImagePlugin  # noqa: F401
 
+Size = int | Sequence[int]  # the side of a square, or (height, width)
+Resize = Sequence  # what the image is resized to before it is cut, a Size, and Pillow's name of the interpolation
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
 PIXEL_LIMIT = 89_478_485  # Pillow's own: more than this is a bomb, or no image to classify at 224 pixels
 GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "F")
@@ -41,25 +44,38 @@ def look(file: BinaryIO) -> Image.Image:
     return image
 
 
-def checked(data: bytes) -> Image.Image:
+def checked(data: bytes, resize: Resize | None = None) -> Image.Image:
     if not data:
         raise ValueError("is empty (0 bytes)")
-    return look(BytesIO(data))
+    image = look(BytesIO(data))
+    if resize is not None:
+        width, height = resized_to(image, resize[0])
+        if width * height > PIXEL_LIMIT:  # a thin strip: cut before it is resized, other pixels would come of it
+            raise ValueError(
+                f"is {image.width} x {image.height} pixels, too long to be resized: it would have "
+                f"{width * height / 1e6:.0f} million pixels, more than {PIXEL_LIMIT / 1e6:.0f}"
+            )
+    return image
 
 
-def decode(data: bytes, size: int, channels: int) -> bytes:
-    """The file's pixels as size x size x channels bytes: upright, shorter side resized to `size`, centre crop.
+def decode(data: bytes, size: Size, channels: int, resize: Resize | None = None) -> bytes:
+    """The file's pixels as height x width x channels bytes: upright, and brought to the size in one of two ways.
+
+    Without `resize`, the largest part around the centre that has the size's proportions, resized. With it, all of the
+    image resized, then cut around its centre, and black where it is smaller: torchvision's Resize and CenterCrop.
 
     Metadata that cannot be read is passed over, and the orientation with it: an image is damaged when its pixels are.
     """
-    image = checked(data)
+    height, width = sides(size)
+    image = checked(data, resize)
     try:
         try:
             image.load()
         except Exception:  # noqa: BLE001 - as above; texts may follow the pixels
             image = checked(without_metadata(data))
             image.load()
-        image = resized(converted(upright(image), "L" if channels == 1 else "RGB"), size)
+        image = converted(upright(image), "L" if channels == 1 else "RGB")
+        image = fitted(image, width, height) if resize is None else cut(resized(image, *resize), width, height)
     except Exception:  # noqa: BLE001 - as above
         raise ValueError("is damaged or cut short") from None
     return image.tobytes()
@@ -115,22 +131,51 @@ def converted(image: Image.Image, mode: str) -> Image.Image:
     return image.convert(mode)
 
 
-def resized(image: Image.Image, size: int) -> Image.Image:
-    width, height = image.size
-    if width == height == size:
+def fitted(image: Image.Image, width: int, height: int) -> Image.Image:
+    """The largest part around the centre that has these proportions, at this size."""
+    if image.size == (width, height):
         return image
-    scale = min(width, height) / size
+    scale = min(image.width / width, image.height / height)
     # The crop is given as the part to resize, so that a very long image never becomes a huge intermediate one.
-    left, top = (round((side / scale - size) / 2) * scale for side in (width, height))
-    right, bottom = min(left + size * scale, width), min(top + size * scale, height)
-    return image.resize((size, size), Image.Resampling.BILINEAR, box=(left, top, right, bottom))
+    left, top = (round((there / scale - side) / 2) * scale for there, side in zip(image.size, (width, height), strict=True))
+    right, bottom = min(left + width * scale, image.width), min(top + height * scale, image.height)
+    return image.resize((width, height), Image.Resampling.BILINEAR, box=(left, top, right, bottom))
 
 
-def read(root: str, names: list[str], size: int, channels: int) -> tuple[bytes, bytes, list[tuple[int, str]]]:
+def resized(image: Image.Image, to: Size, interpolation: str) -> Image.Image:
+    return image.resize(resized_to(image, to), Image.Resampling[interpolation.upper()])
+
+
+def resized_to(image: Image.Image, to: Size) -> tuple[int, int]:
+    """(width, height) of the whole image once its shorter side is `to`, or it has the height and width that `to` is."""
+    if not isinstance(to, int):
+        return to[1], to[0]
+    longer = int(to * max(image.size) / min(image.size))
+    return (to, longer) if image.width <= image.height else (longer, to)
+
+
+def cut(image: Image.Image, width: int, height: int) -> Image.Image:
+    """The part around the centre; black beyond the image, one pixel more of it after than before where it is uneven."""
+    left, top = (
+        round((there - side) / 2) if there > side else -((side - there) // 2)
+        for there, side in zip(image.size, (width, height), strict=True)
+    )
+    return image.crop((left, top, left + width, top + height))
+
+
+def sides(size: Size) -> tuple[int, int]:
+    """(height, width)."""
+    return (size, size) if isinstance(size, int) else tuple(size)
+
+
+def read(
+    root: str, names: list[str], size: Size, channels: int, resize: Resize | None = None
+) -> tuple[bytes, bytes, list[tuple[int, str]]]:
     """Many files: their SHA-256 digests joined, their pixels joined, and (position, problem) of each that is bad.
 
     With size 0 only headers are read, and there are no pixels.
     """
+    height, width = sides(size)
     digests, pixels, problems = [], [], []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about odd metadata; what matters here raises
@@ -139,13 +184,13 @@ def read(root: str, names: list[str], size: int, channels: int) -> tuple[bytes, 
             try:
                 with open(f"{root}/{name}", "rb", buffering=0) as file:
                     data = file.read()
-                pixels.append(decode(data, size, channels) if size else checked(data) and b"")
+                pixels.append(decode(data, size, channels, resize) if size else checked(data) and b"")
             except OSError as error:
                 problems.append((position, f"cannot be read: {(error.strerror or str(error)).lower()}"))
             except ValueError as error:
                 problems.append((position, str(error)))
             if len(pixels) <= position:
-                pixels.append(bytes(size * size * channels))
+                pixels.append(bytes(height * width * channels))
             digests.append(hashlib.sha256(data).digest())
     return b"".join(digests), b"".join(pixels), problems
 

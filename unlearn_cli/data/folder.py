@@ -4,9 +4,10 @@ import hashlib
 import os
 import warnings
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
+from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from unlearn_cli.data.cache import Index, PixelFile, drop_pixels, read_index, re
 from unlearn_cli.data.images import Images, raise_first
 from unlearn_cli.data.scan import Listing, scan
 from unlearn_cli.errors import UnlearnError
+from unlearn_cli.inputs import Interpolation, Resize, Size, sides, sized
 
 if TYPE_CHECKING:
     from unlearn_cli.data.workers import Chunk
@@ -38,14 +40,15 @@ class Folder:
 
 
 def open_folder(
-    root: str | os.PathLike, *, size: int | None = None, channels: int | None = None, test_fraction: float = 0.2,
-    cache_limit: int = 4 << 30, progress: Progress | None = None, may_lack: Collection[str] = (),
+    root: str | os.PathLike, *, size: Size | None = None, channels: int | None = None, resize: Resize | None = None,
+    test_fraction: float = 0.2, cache_limit: int = 4 << 30, progress: Progress | None = None, may_lack: Collection[str] = (),
 ) -> Folder:  # fmt: skip
     """Open ROOT/train/<class>/ and ROOT/test/<class>/, or ROOT/<class>/ with about `test_fraction` of it held out.
 
     Args:
-        size: side of the square every image becomes; by default the median shorter side of a sample, from 28 to 224.
+        size: that every image becomes; by default a square of the median shorter side of a sample, from 28 to 224.
         channels: 1 or 3; by default 1 if a sample of the images is grey.
+        resize: how images are brought to the size, where it is to be done as another library does it.
         cache_limit: bytes of pixels to keep; larger data is decoded on demand instead.
         progress: called with (files done, files in all) while files are read.
         may_lack: names of classes whose images may be gone: they are among the classes, and no image has their label.
@@ -53,7 +56,7 @@ def open_folder(
     Raises:
         UnlearnError: naming the file or folder that is missing, damaged or out of place.
     """
-    _check(size, channels)
+    _check(size, channels, resize)
     listing = scan(os.fspath(root), test_fraction, may_lack)
     top = os.path.abspath(root)
     index = read_index(top)
@@ -63,8 +66,8 @@ def open_folder(
     sample = index.sample if unchanged and index.sample["test_fraction"] == test_fraction else None
     if sample is None:
         sample = _sample(top, listing) | {"test_fraction": test_fraction}
-    shape = (len(listing.paths), size or sample["size"], size or sample["size"], channels or sample["channels"])
-    streams = shape[0] * shape[1] * shape[2] * shape[3] > cache_limit
+    shape = (len(listing.paths), *sides(size or sample["size"]), channels or sample["channels"])
+    streams = prod(shape) > cache_limit
 
     digests = pixels = None
     if unchanged:
@@ -73,9 +76,9 @@ def open_folder(
         digests = _digests(top, listing, index, progress)
         fingerprint = fingerprint_of(listing.paths, digests)
     if digests is not None and not streams:
-        pixels = read_pixels(fingerprint, shape)
+        pixels = read_pixels(fingerprint, shape, resize)
     if pixels is None and not streams:
-        digests, fingerprint, pixels = _decode(top, listing, shape, progress, index, digests)
+        digests, fingerprint, pixels = _decode(top, listing, shape, resize, progress, index, digests)
     fresh = Index(names, listing.stat, digests, fingerprint, sample)
     if not unchanged or (fresh.fingerprint, fresh.sample) != (index.fingerprint, index.sample):
         write_index(top, fresh)
@@ -83,7 +86,7 @@ def open_folder(
         drop_pixels(index.fingerprint)  # an image was taken away: none of it stays behind here
 
     labels, test = torch.from_numpy(listing.labels), torch.from_numpy(listing.test)
-    images = Images(top, listing.paths, labels, test, shape[1], shape[3], pixels)
+    images = Images(top, listing.paths, labels, test, sized(*shape[1:3]), shape[3], pixels, resize)
     return Folder(Path(root), listing.classes, fingerprint, images, listing.notes)
 
 
@@ -95,9 +98,12 @@ def read_anew(
     return listing, _digests(os.path.abspath(root), listing, None, progress)
 
 
-def _check(size: int | None, channels: int | None) -> None:
-    if size is not None and not 1 <= size <= 4096:
-        raise UnlearnError(f"{size} is not an image size.", "it is a side in pixels, from 1 to 4096.")
+def _check(size: Size | None, channels: int | None, resize: Resize | None) -> None:
+    for one in (size, resize and resize.to):
+        if one is not None and not all(1 <= side <= 4096 for side in sides(one)):
+            raise UnlearnError(f"{one} is not an image size.", "it is a side in pixels, from 1 to 4096, or a height and a width.")
+    if resize is not None and resize.interpolation not in get_args(Interpolation):
+        raise UnlearnError(f"'{resize.interpolation}' is no interpolation.", f"there are {', '.join(get_args(Interpolation))}.")
     if channels not in (None, 1, 3):
         raise UnlearnError(f"images cannot have {channels} channels.", "1 is grey, 3 is colour.")
 
@@ -121,28 +127,32 @@ def _digests(root: str, listing: Listing, index: Index | None, progress: Progres
     if known.any():
         digests[known] = index.digests[old[known]]
     changed = np.flatnonzero(~known)
-    for span, chunk in _read(root, [paths[i] for i in changed], int(listing.stat[changed, 0].sum()), 0, 0, progress):
+    for span, chunk in _read(root, [paths[i] for i in changed], int(listing.stat[changed, 0].sum()), 0, 0, None, progress):
         digests[changed[span]] = chunk.digests
     return digests
 
 
 def _decode(
-    root: str, listing: Listing, shape: tuple[int, ...], progress: Progress | None, index: Index | None, digests: np.ndarray | None
-) -> tuple[np.ndarray, str, torch.Tensor]:
+    root: str, listing: Listing, shape: tuple[int, ...], resize: Resize | None, progress: Progress | None, index: Index | None,
+    digests: np.ndarray | None,
+) -> tuple[np.ndarray, str, torch.Tensor]:  # fmt: skip
     """Every file's digest and pixels: (digests, fingerprint, pixels).
 
     Files are read once for both, but for those whose pixels, by their digests, lie in the file that the index names.
     """
     paths = listing.paths
-    old = None if index is None or digests is None else read_pixels(index.fingerprint, (len(index.stat), *shape[1:]))
+    old = None
+    if index is not None and digests is not None:
+        old = read_pixels(index.fingerprint, (len(index.stat), *shape[1:]), resize)
     row = np.full(len(paths), -1) if old is None else _rows_of(digests, index.digests)
     kept, new = np.flatnonzero(row >= 0), np.flatnonzero(row < 0)
     digests = np.empty((len(paths), 32), np.uint8) if digests is None else digests.copy()
-    file = PixelFile(shape)
+    file = PixelFile(shape, resize)
     try:
         for some in np.array_split(kept, -(-len(kept) // COPIED)) if len(kept) else []:
             file.pixels[some] = old.numpy()[row[some]]
-        for span, chunk in _read(root, [paths[i] for i in new], int(listing.stat[new, 0].sum()), shape[1], shape[3], progress):
+        size, total = sized(*shape[1:3]), int(listing.stat[new, 0].sum())
+        for span, chunk in _read(root, [paths[i] for i in new], total, size, shape[3], resize, progress):
             digests[new[span]], file.pixels[new[span]] = chunk.digests, chunk.pixels
         fingerprint = fingerprint_of(paths, digests)
         return digests, fingerprint, file.commit(fingerprint)
@@ -157,16 +167,17 @@ def _rows_of(digests: np.ndarray, among: np.ndarray) -> np.ndarray:
 
 
 def _read(
-    root: str, paths: list[str], size_bytes: int, size: int, channels: int, progress: Progress | None
+    root: str, paths: list[str], size_bytes: int, size: Size, channels: int, resize: Resize | None, progress: Progress | None
 ) -> Iterator[tuple[slice, "Chunk"]]:
     """The files' chunks in order, from worker processes when that pays; an error at the end if any file was bad."""
     from unlearn_cli.data.workers import Workers  # starts Pillow, which an unchanged folder never needs
 
-    step = max(1, min(CHUNK_FILES, CHUNK_BYTES // max(1, size * size * channels)))
+    step = max(1, min(CHUNK_FILES, CHUNK_BYTES // max(1, prod(sides(size)) * channels)))
     spans = [slice(start, min(start + step, len(paths))) for start in range(0, len(paths), step)]
     problems = []
     with Workers(None if len(paths) + size_bytes / 2_500 > WORTH_WORKERS else 1) as workers:
-        answers = workers.map((root, paths[span], size, channels) for span in spans)
+        plain = resize and astuple(resize)
+        answers = workers.map((root, paths[span], size, channels, plain) for span in spans)
         for span, chunk in zip(spans, answers, strict=True):
             problems += [(span.start + position, problem) for position, problem in chunk.problems]
             yield span, chunk

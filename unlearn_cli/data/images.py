@@ -1,13 +1,14 @@
 """Every image of a folder, ready to be gathered by index: from one memory-mapped tensor, or decoded on demand."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from unlearn_cli.errors import UnlearnError
+from unlearn_cli.inputs import Resize, Size, sides
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,15 +19,27 @@ class Images:
     paths: list[str]  # relative to root, '/'-separated, sorted
     labels: Tensor  # (N,) int64
     test: Tensor  # (N,) bool
-    size: int
+    size: Size
     channels: int
-    pixels: Tensor | None  # (N, size, size, channels) uint8
+    pixels: Tensor | None  # (N, height, width, channels) uint8
+    resize: Resize | None = None  # how they were brought to the size, where not in our own way
 
     def __len__(self) -> int:
         return len(self.paths)
 
+    @property
+    def prepared(self) -> tuple:
+        """What pixels depend on beside the files: two of the same files that are alike in this have the same pixels."""
+        return (self.size, self.channels) if self.resize is None else (self.size, self.channels, self.resize)
+
+    @property
+    def values(self) -> int:
+        """How many numbers an image is."""
+        height, width = sides(self.size)
+        return height * width * self.channels
+
     def gather(self, index: Tensor) -> Tensor:
-        """The images at `index`, (B,) int64 on the CPU, as (B, size, size, channels) uint8."""
+        """The images at `index`, (B,) int64 on the CPU, as (B, height, width, channels) uint8."""
         if self.pixels is not None:
             return self.pixels.index_select(0, index)
         parts = index.split(max(1, -(-len(index) // len(self._workers))))
@@ -42,10 +55,10 @@ class Images:
             raise_first(asked.pop(0), chunk.problems)
             yield torch.from_numpy(chunk.pixels)
 
-    def _request(self, batch: Tensor, asked: list) -> tuple[str, list[str], int, int]:
+    def _request(self, batch: Tensor, asked: list) -> tuple:
         names = [self.paths[i] for i in batch.tolist()]
         asked.append(names)
-        return self.root, names, self.size, self.channels
+        return self.root, names, self.size, self.channels, self.resize and astuple(self.resize)
 
     @cached_property
     def _workers(self):

@@ -21,21 +21,32 @@ from typing import NamedTuple, Self
 import numpy as np
 
 from unlearn_cli.data import decode
+from unlearn_cli.inputs import Size, sides
 
 MOST = 16  # more workers than this wait for the disk or for us
 
 
 class Chunk(NamedTuple):
-    """What came of some files: digests (n, 32) and pixels (n, size, size, channels), uint8; problems by position."""
+    """What came of some files: digests (n, 32) and pixels (n, height, width, channels), uint8; problems by position."""
 
     digests: np.ndarray
     pixels: np.ndarray
     problems: list[tuple[int, str]]
 
 
-def read_here(root: str, names: list[str], size: int, channels: int) -> Chunk:
-    digests, pixels, problems = decode.read(root, names, size, channels)
-    return _chunk(len(names), bytearray(digests), bytearray(pixels), problems, size, channels)
+class Request(NamedTuple):
+    """Files to read, and how, as `decode.read` takes it; with size 0 their headers alone."""
+
+    root: str
+    names: list[str]
+    size: Size
+    channels: int
+    resize: tuple[Size, str] | None = None
+
+
+def read_here(asked: Request) -> Chunk:
+    digests, pixels, problems = decode.read(*asked)
+    return _chunk(asked, bytearray(digests), bytearray(pixels), problems)
 
 
 class Workers:
@@ -62,12 +73,12 @@ class Workers:
     def __len__(self) -> int:
         return max(1, len(self._processes))
 
-    def map(self, requests: Iterable[tuple[str, list[str], int, int]]) -> Iterator[Chunk]:
-        """The answers to `read_here` of each request, in order; a few requests ahead are always under way."""
+    def map(self, requests: Iterable[tuple]) -> Iterator[Chunk]:
+        """The answers to each `Request`, in order; a few requests ahead are always under way."""
         waiting = deque()
         try:
             for request in requests:
-                waiting.append(self._threads.submit(self._read, *request))
+                waiting.append(self._threads.submit(self._read, Request(*request)))
                 if len(waiting) > 2 * len(self):
                     yield waiting.popleft().result()
             while waiting:
@@ -85,37 +96,39 @@ class Workers:
     def __exit__(self, *_) -> None:
         self.close()
 
-    def _read(self, root: str, names: list[str], size: int, channels: int) -> Chunk:
-        if not self._processes or not names:
-            return read_here(root, names, size, channels)
+    def _read(self, asked: Request) -> Chunk:
+        if not self._processes or not asked.names:
+            return read_here(asked)
         process = self._idle.get()
         try:
-            chunk = _ask(process, root, names, size, channels)
+            chunk = _ask(process, asked)
         except (OSError, ValueError):  # it died, or never came up: do its work here, and every later turn of its too
             if self._closing.is_set():
                 raise
             process.kill()
             chunk = None
         self._idle.put(process)
-        return chunk or read_here(root, names, size, channels)
+        return chunk or read_here(asked)
 
 
 def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _ask(process: subprocess.Popen, root: str, names: list[str], size: int, channels: int) -> Chunk:
-    process.stdin.write(json.dumps([root, names, size, channels]).encode() + b"\n")
+def _ask(process: subprocess.Popen, asked: Request) -> Chunk:
+    process.stdin.write(json.dumps(asked).encode() + b"\n")
     process.stdin.flush()
     problems = [tuple(problem) for problem in json.loads(process.stdout.readline())]
-    digests, pixels = bytearray(32 * len(names)), bytearray(len(names) * size * size * channels)
+    height, width = sides(asked.size)
+    digests, pixels = bytearray(32 * len(asked.names)), bytearray(len(asked.names) * height * width * asked.channels)
     if process.stdout.readinto(digests) < len(digests) or process.stdout.readinto(pixels) < len(pixels):
         raise OSError("the worker's answer was cut short")
-    return _chunk(len(names), digests, pixels, problems, size, channels)
+    return _chunk(asked, digests, pixels, problems)
 
 
-def _chunk(n: int, digests: bytearray, pixels: bytearray, problems: list, size: int, channels: int) -> Chunk:
-    as_array = np.frombuffer(pixels, np.uint8).reshape(n, size, size, channels)
+def _chunk(asked: Request, digests: bytearray, pixels: bytearray, problems: list) -> Chunk:
+    n = len(asked.names)
+    as_array = np.frombuffer(pixels, np.uint8).reshape(n, *sides(asked.size), asked.channels)
     return Chunk(np.frombuffer(digests, np.uint8).reshape(n, 32), as_array, problems)
 
 

@@ -28,7 +28,7 @@ def readout(run: Run, model: nn.Module, head: str, folder: Folder, tensors: dict
     images = folder.images
     everything = Split("all", images, torch.arange(len(images)), Classes(len(folder.classes)))
     below = {key: tensor for key, tensor in tensors.items() if not key.startswith(f"{head}.")}
-    key = (LAYOUT, store.digest(below), folder.fingerprint, images.size, images.channels, run.mean, run.std,
+    key = (LAYOUT, store.digest(below), folder.fingerprint, *images.prepared, run.mean, run.std,
            str(run.precision), run.device.type, head, torch.__version__)  # fmt: skip
 
     def whole(found: dict[str, Tensor]) -> bool:

@@ -76,6 +76,7 @@ def forget(
     if unchanged(loaded, tensors) and not requests.is_covered(target, earlier, loaded.folder, kept):
         raise UnlearnError(f"{method} changed no tensor of {loaded.name}: it stopped at {run.stopped_by}.",
                            "choose other settings or another method; `unlearn evaluate` shows what the model knows.")  # fmt: skip
+    tensors = loaded.network.as_file(tensors)
     positions = requests.meant_by([target, *before], loaded.folder)
     found = duplicates.copies_of(loaded, positions, options)
     sidecar = Evidence(checkpoint=store.digest(tensors), requests=meant).signed() if keep_evidence else None

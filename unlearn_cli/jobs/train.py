@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from unlearn_cli import models, settings
+from unlearn_cli import models
 from unlearn_cli.cases import requests
 from unlearn_cli.cases.folders import open_images
-from unlearn_cli.cases.loading import Plain, arch_and_settings, load
+from unlearn_cli.cases.loading import load
+from unlearn_cli.cases.strangers import Plain, arch_and_settings
 from unlearn_cli.checkpoints import store
 from unlearn_cli.checkpoints.record import Step
 from unlearn_cli.data.folder import Folder
@@ -17,6 +18,7 @@ from unlearn_cli.errors import UnlearnError, did_you_mean
 from unlearn_cli.jobs import retraining
 from unlearn_cli.jobs.training import planned, summary, train_once
 from unlearn_cli.metrics.report import Report
+from unlearn_cli.models.architecture import Architecture
 from unlearn_cli.models.recipes import Recipe, adjusted
 
 ARCH = "resnet18"
@@ -74,10 +76,13 @@ def train(
 
     if like is None:
         arch, arch_settings = arch_and_settings(arch or ARCH)
-        recipe, arch_settings = _choose(arch, arch_settings, (chosen or {}) | ({"epochs": epochs} if epochs else {}))
+        architecture = models.find(arch, typed=True)
+        recipe, arch_settings = _choose(architecture, arch_settings, (chosen or {}) | ({"epochs": epochs} if epochs else {}))
+        channels = channels or (None if architecture.ours else architecture.channels[-1])
         folder = open_images(data, options, size=size, channels=channels, test_fraction=test_fraction)
         apart = left_out(without, folder)
-        plan = planned(arch, arch_settings, recipe, folder, test_fraction, apart, output, notes=[*folder.notes, *said(apart)])
+        notes = [*folder.notes, *said(apart)]
+        plan = planned(architecture, arch_settings, recipe, folder, test_fraction, apart, output, notes=notes)
     else:
         model = load(like, Plain(data=data, test_fraction=test_fraction), options, evidence=evidence)
         known, fraction = model.record, model.record.data.test_fraction if model.record.data else test_fraction
@@ -92,7 +97,7 @@ def train(
         elif asked := requests.asked(known.lineage):
             words = requests.all_in_words(asked)
             notes.append(f"{like} forgot {words}: trained on all the same, unless --without-forgotten is given")
-        plan = planned(known.architecture, known.architecture_settings, model.recipe(), model.folder, fraction, apart, output,
+        plan = planned(model.architecture, known.architecture_settings, model.recipe(), model.folder, fraction, apart, output,
                      known.head, notes)  # fmt: skip
     if references is not None:
         return retraining.retrain(plan, targets, options, resume)
@@ -121,14 +126,13 @@ def _lineage(like: str) -> list[Step]:
     return found.lineage
 
 
-def _choose(arch: str, arch_settings: dict[str, Any], chosen: dict[str, Any]) -> tuple[Recipe, dict[str, Any]]:
+def _choose(architecture: Architecture, arch_settings: dict[str, Any], chosen: dict[str, Any]) -> tuple[Recipe, dict[str, Any]]:
     """Settings given with --set belong to the architecture or to its recipe; each name is known to one of them."""
-    of_arch, of_recipe = models.settings(arch), models.recipe_settings()
+    arch, of_arch, of_recipe = architecture.name, architecture.settings or {}, models.recipe_settings()
     unknown = [name for name in chosen if name not in of_arch and name not in of_recipe]
     if unknown:
         known = [*of_arch, *of_recipe]
         hint = did_you_mean(unknown[0], known) or f"settings: {', '.join(known)}."
         raise UnlearnError(f"training {arch} has no setting called '{unknown[0]}'.", hint)
     arch_settings |= {k: v for k, v in chosen.items() if k in of_arch}
-    recipe = adjusted(models.recipe(arch), {k: v for k, v in chosen.items() if k in of_recipe}, arch)
-    return recipe, settings.parse(of_arch, arch_settings, arch)
+    return adjusted(architecture.recipe, {k: v for k, v in chosen.items() if k in of_recipe}, arch), arch_settings

@@ -11,18 +11,20 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from unlearn_cli.cases import requests
-from unlearn_cli.cases.loading import describe, fresh
+from unlearn_cli.cases.strangers import describe
 from unlearn_cli.cases.unlearning import what_happened
 from unlearn_cli.checkpoints import store
-from unlearn_cli.checkpoints.record import Record, RequestRecord, Step
+from unlearn_cli.checkpoints.record import Record, RequestRecord, Step, as_size
 from unlearn_cli.data.augment import statistics
 from unlearn_cli.data.folder import Folder
 from unlearn_cli.data.requests import Target
 from unlearn_cli.data.splits import Split
 from unlearn_cli.engine.run import Options, Run, deterministic
 from unlearn_cli.errors import UnlearnError
+from unlearn_cli.models.architecture import Architecture
+from unlearn_cli.models.building import new
 from unlearn_cli.models.recipes import Recipe
-from unlearn_cli.ops.features import find_head
+from unlearn_cli.ops.presented import as_library
 from unlearn_cli.tasks.classes import Classes
 from unlearn_cli.techniques.training import Progress, fit, prepare
 
@@ -41,6 +43,7 @@ class Plan:
     """
 
     record: Record
+    architecture: Architecture
     recipe: Recipe
     folder: Folder
     used: Split
@@ -76,8 +79,8 @@ class Done:
     accuracy: float
 
 
-def planned(arch, arch_settings, recipe, folder: Folder, test_fraction, without: Sequence[Target], output: str, head=None,
-            notes=()) -> Plan:  # fmt: skip
+def planned(architecture: Architecture, settings, recipe, folder: Folder, test_fraction, without: Sequence[Target], output: str,
+            head=None, notes=()) -> Plan:  # fmt: skip
     """A training on what requests leave of the images; their normalisation is that of the images left."""
     left = ~folder.images.test
     left[requests.meant_by(without, folder)] = False
@@ -87,16 +90,17 @@ def planned(arch, arch_settings, recipe, folder: Folder, test_fraction, without:
     wanted = requests.union(without)
     mean, std = statistics(folder.images, used.index)
     path = None if output == store.PIPE else Path(output)
-    record = describe(arch, arch_settings, folder, mean, std, test_fraction, path, head)
-    return Plan(record, recipe, folder, used, wanted, list(notes))
+    record = describe(architecture, settings, folder, (mean, std), test_fraction, path, head)
+    return Plan(record, architecture, recipe, folder, used, wanted, list(notes))
 
 
 def train_once(plan: Plan, output: str, options: Options, resume: bool) -> Done:
     """One training from its seed, or from the state that it left, to the file."""
     run, record = plan.run(options), plan.record
     with deterministic(run):
-        model = fresh(record.architecture, record, options.seed)
-        head = find_head(model, len(record.classes), record.head)
+        model, found = new(plan.architecture, len(record.classes), record.channels, as_size(record.size),
+                           record.architecture_settings, options.seed, record.head)  # fmt: skip
+        head = found.head
         state = State(output, plan, run)
         start = state.read() if resume else None
         with run.adopted(model, head), run.timed():
@@ -104,7 +108,7 @@ def train_once(plan: Plan, output: str, options: Options, resume: bool) -> Done:
                 prepare(run, model, plan.used)
             fit(run, model, plan.used, plan.recipe, resume=start, keep=state.write)
         after = plan.after(run)
-        trained = {name: tensor.cpu() for name, tensor in model.state_dict().items()}
+        trained = {name: tensor.cpu() for name, tensor in as_library(model.state_dict(), model).items()}
         with run.adopted(model, head):
             correct = plan.test.task.correct(run.logits(model, plan.test, "testing").cpu(), plan.test.y)
 

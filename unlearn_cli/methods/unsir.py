@@ -30,6 +30,7 @@ from unlearn_cli.data.splits import Splits
 from unlearn_cli.engine.batches import Features, seeded
 from unlearn_cli.engine.optim import Optimizer
 from unlearn_cli.engine.run import Run
+from unlearn_cli.inputs import sides
 from unlearn_cli.methods import BatchNorm, method, setting
 from unlearn_cli.ops.modes import train_mode
 from unlearn_cli.ops.noise import at_rest, descend, error_maximising
@@ -76,7 +77,7 @@ def unsir(
 
     draw = seeded(run.seed, "unsir", "retain") if retain_choice == "seeded" else None
     retain = splits.retain.subset(some_of_each(splits.task.group(splits.retain.y), retain_per_class, draw))
-    batch = noise_batch, retain.images.channels, retain.images.size, retain.images.size
+    batch = noise_batch, retain.images.channels, *sides(retain.images.size)
     with at_rest(model, own_batch):
         sets = [class_noise(run, model, splits.task, batch, lam, noise_steps, noise_lr, noise_rows, noise_label)
                 for _ in range(copies if independent else 1)]  # fmt: skip

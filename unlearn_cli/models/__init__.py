@@ -1,4 +1,10 @@
-"""Architectures by name: a file here is one, with its `build(classes, channels, *, settings)` and `RECIPE`."""
+"""Architectures by name.
+
+    resnet18                  our own: a file here is one, with its `build(classes, channels, *, settings)` and `RECIPE`
+    vgg16                     the papers', for small images or large ones (`sources.papers`)
+    torchvision/resnet50      a library's: whatever it has
+    net.py:Net                the user's own code, from the command line alone
+"""
 
 from importlib import import_module
 from pkgutil import iter_modules
@@ -7,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from unlearn_cli.errors import UnlearnError, did_you_mean
 from unlearn_cli.inputs import Size
-from unlearn_cli.settings import Setting, declared, parse
+from unlearn_cli.models.architecture import Architecture
+from unlearn_cli.settings import Setting, declared
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -15,27 +22,79 @@ if TYPE_CHECKING:
     from unlearn_cli.models.recipes import Recipe
 
 SMALLEST = 28
-"""Side in pixels of the smallest images; in smaller ones the networks have nothing left to pool."""
+"""Side in pixels of the smallest images for our own; in smaller ones they have nothing left to pool."""
+
+SHARED = ("architecture", "building", "recipes")
+"""The files here that are no architecture."""
+
+LIBRARIES = ("torchvision", "timm", "transformers")
+"""What a name may begin with, and a slash; each is asked what it has in `sources`."""
 
 
 def names() -> list[str]:
-    """Every architecture, found by its file; nothing is imported."""
-    return sorted(module.name for module in iter_modules(__path__) if module.name != "recipes")
+    """Every architecture of our own, found by its file; nothing is imported."""
+    return sorted(module.name for module in iter_modules(__path__) if not module.ispkg and module.name not in SHARED)
+
+
+def known() -> str:
+    """What may be typed, in words."""
+    from unlearn_cli.models.sources import papers
+
+    own = ", ".join([*names(), *(name for name in papers.NAMES if name not in names())])
+    return f"the architectures are {own}, torchvision/NAME, timm/NAME and FILE.py:NAME."
+
+
+def find(name: str, *, typed: bool = False, config: dict[str, Any] | None = None) -> Architecture:
+    """An architecture by its name.
+
+    Args:
+        typed: whether the user typed it in this command: only then it may name a file of code, which is run.
+        config: its library's description of it, where it is not known by its name alone.
+
+    Raises:
+        UnlearnError: there is none of that name, or what has it is not installed.
+    """
+    if name in names():
+        return _own(name)
+    library, slash, own_name = name.partition("/")
+    if ".py:" in name:
+        from unlearn_cli.models.sources import file
+
+        return file.find(name, typed=typed)
+    if slash and library in LIBRARIES:
+        return import_module(f"{__name__}.sources.{library}").find(own_name, config)
+    from unlearn_cli.models.sources import papers
+
+    if name in papers.NAMES:
+        return papers.find(name)
+    raise UnlearnError(f"no architecture called '{name}'.", f"{did_you_mean(name, [*names(), *papers.NAMES])} {known()}".strip())
+
+
+def _own(name: str) -> Architecture:
+    module = _module(name)
+
+    def construct(classes: int, channels: int, size: Size, settings: dict[str, Any]) -> "nn.Module":
+        sized = {"size": size} if "size" in declared(module.build) else {}
+        return module.build(classes, channels, **settings, **sized)
+
+    return Architecture(
+        name=name, construct=construct, recipe=module.RECIPE, settings=_settings(module), smallest=SMALLEST, ours=True
+    )
 
 
 def build(arch: str, classes: int, channels: int = 3, settings: dict[str, Any] | None = None, size: Size = 32) -> "nn.Module":
-    """A network with fresh weights from the current RNG, for normalised float NCHW images of 28 pixels or more.
+    """A network with fresh weights from the current RNG, for normalised float NCHW images of the size.
 
-    Its last module is one `nn.Linear` with bias, the head, whose outputs are the logits.
+    Of our own architectures, which take 28 pixels or more, the last module is one `nn.Linear` with bias, the head, whose
+    outputs are the logits.
     """
-    module = _module(arch)
-    sized = {"size": size} if "size" in declared(module.build) else {}
-    return module.build(classes, channels, **parse(_settings(module), settings or {}, arch), **sized)
+    found = find(arch)
+    return found.construct(classes, channels, size, found.parsed(settings or {}, size))
 
 
 def settings(arch: str) -> dict[str, Setting]:
-    """The settings an architecture takes."""
-    return _settings(_module(arch))
+    """The settings that one of our own architectures takes."""
+    return find(arch).settings
 
 
 def defaults(arch: str) -> dict[str, Any]:
@@ -45,7 +104,7 @@ def defaults(arch: str) -> dict[str, Any]:
 
 def recipe(arch: str) -> "Recipe":
     """How the architecture is trained unless told otherwise."""
-    return _module(arch).RECIPE
+    return find(arch).recipe
 
 
 def recipe_settings() -> dict[str, Setting]:
@@ -71,7 +130,4 @@ def _settings(module: ModuleType) -> dict[str, Setting]:
 
 
 def _module(arch: str) -> ModuleType:
-    if arch not in names():
-        known = f"the architectures are {', '.join(names())}."
-        raise UnlearnError(f"no architecture called '{arch}'.", f"{did_you_mean(arch, names())} {known}".strip())
     return import_module(f"{__name__}.{arch}")

@@ -142,3 +142,15 @@ def adjusted(recipe: Recipe, given: dict[str, Any], owner: str) -> Recipe:
         raise UnlearnError(f"the rate of {typed(recipe.lr)} is for {recipe.optimizer}, not for {found.optimizer}.",
                            f"add --set lr={'0.05' if found.optimizer == 'sgd' else '0.001'}, or another.")  # fmt: skip
     return found
+
+
+def general(attention: bool) -> Recipe:
+    """For networks that nobody here tuned a recipe for.
+
+    Args:
+        attention: whether it is made of attention layers.
+    """
+    if attention:
+        return Recipe(epochs=10, optimizer="adamw", lr=5e-4, weight_decay=0.05, decay="matrices", clip=1.0, label_smoothing=0.1,
+                      schedule="cosine", warmup=0.1)  # fmt: skip
+    return Recipe(epochs=10, lr=0.05, momentum=0.9, weight_decay=5e-4, label_smoothing=0.1)

@@ -42,9 +42,9 @@ class Backbone:
             logits = self.model(x)
         finally:
             hook.remove()
-        if not reached or reached[-1].dim() != 2:
+        if not reached or reached[-1][0].numel() != self.head.in_features:
             raise UnlearnError("the head is not the last step of this network.", "name the right layer with --head.")
-        features = reached[-1].to(self.head.weight.dtype)
+        features = reached[-1].flatten(1).to(self.head.weight.dtype)
         if not self.checked:
             if not torch.isfinite(logits).all():
                 raise UnlearnError("the network's outputs are not finite.", "the checkpoint is damaged, or its training diverged.")

@@ -1,0 +1,89 @@
+"""A checkpoint's tensors in a network of its architecture, presented as every method reads it, and back in its file's terms."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from unlearn_cli.checkpoints.fitting import fit
+from unlearn_cli.checkpoints.record import Record, as_size
+from unlearn_cli.models.architecture import Architecture
+from unlearn_cli.models.building import new
+from unlearn_cli.ops.presented import JOINED, Joined, as_library, as_network
+
+Tensors = dict[str, Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """A loaded network.
+
+    Args:
+        tensors: the checkpoint's, under the network's names.
+        given: the same under its library's.
+        prefix: what stood before their names in the file.
+    """
+
+    model: nn.Module
+    head: str
+    tensors: Tensors
+    given: Tensors
+    prefix: str
+    notes: list[str]
+
+    def as_file(self, tensors: Tensors, prefixed: bool = False) -> Tensors:
+        """Tensors of this network as its library names them; of a head that did not change, the file's own bits.
+
+        Args:
+            prefixed: with the prefix that the file had.
+        """
+        found = as_library(tensors, self.model, self.given)
+        return {f"{self.prefix}{key}": tensor for key, tensor in found.items()} if prefixed and self.prefix else found
+
+
+def fresh(architecture: Architecture, record: Record, seed: int) -> nn.Module:
+    """New weights of a record's architecture, from the seed alone."""
+    return new(architecture, len(record.classes), record.channels, as_size(record.size), record.architecture_settings, seed)[0]
+
+
+def filled(architecture: Architecture, record: Record, tensors: Tensors, name: str, head: str | None) -> Network:
+    """The record's architecture with a checkpoint's weights in it.
+
+    Args:
+        name: of the checkpoint, as messages call it.
+        head: the head's name, where somebody said it.
+    """
+    settings = record.architecture_settings
+    # A meta model would be free, but imports torch's compiler stack.
+    model, found = new(architecture, len(record.classes), record.channels, as_size(record.size), settings, 0, head)
+    notes = list(found.notes)
+    if helpers := [key for key in tensors if any(f".{key}".find(f".{part}") >= 0 for part in architecture.aside)]:
+        tensors = {key: tensor for key, tensor in tensors.items() if key not in set(helpers)}
+        notes.append(f"{len(helpers)} tensors of {name} that only help a training, as {helpers[0]}, are left out, here and in what "
+                     "is written")  # fmt: skip
+    said = ", ".join(f"{k}={v}" for k, v in settings.items())
+    hint = f"the architecture was taken as {record.architecture}" + (f" with {said}" if said else "") + "; check --arch."
+    given, prefix = fit(tensors, model, f"{name} does not fit {record.architecture}", hint)
+    if prefix:
+        notes.append(f"the prefix {prefix} was taken off every tensor's name of {name}")
+    taken = as_network(given, model)
+    float_type = torch.float64 if any(t.dtype == torch.float64 for t in given.values()) else torch.float32
+    model.to(float_type).load_state_dict(taken)
+    return Network(model.eval(), found.head, taken, given, prefix, notes)
+
+
+def outputs_of(model: nn.Module, head: str, tensors: Tensors) -> int | None:
+    """How many classes a file's head has, whatever configurations say; None where it is not known which tensor that is."""
+    layer = model.get_submodule(head)
+    key = f"{layer.parts[0] if head == JOINED and isinstance(layer, Joined) else head}.weight"
+    return _one({tensor.shape[0] for name, tensor in tensors.items() if name == key or name.endswith(f".{key}")})
+
+
+def channels_of(model: nn.Module, tensors: Tensors) -> int | None:
+    """How many channels a file's first convolution takes; None where it is not known which tensor that is."""
+    key = next((f"{name}.weight" for name, module in model.named_modules() if isinstance(module, nn.Conv2d)), "")
+    return _one({tensor.shape[1] for name, tensor in tensors.items() if name == key or name.endswith(f".{key}")})
+
+
+def _one(found: set[int]) -> int | None:
+    return found.pop() if len(found) == 1 else None

@@ -1,0 +1,267 @@
+"""The record that a checkpoint without one would have: from the command line, its library's configuration and the folder."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from math import isfinite
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from unlearn_cli import models
+from unlearn_cli.cases import class_order
+from unlearn_cli.cases.folders import numbered, open_images
+from unlearn_cli.cases.networks import channels_of, outputs_of
+from unlearn_cli.checkpoints.record import DataRecord, Record, folder_to, recorded_resize, recorded_size
+from unlearn_cli.checkpoints.store import Checkpoint
+from unlearn_cli.data.augment import statistics
+from unlearn_cli.data.folder import Folder
+from unlearn_cli.data.names import normal
+from unlearn_cli.engine.run import Options
+from unlearn_cli.errors import UnlearnError
+from unlearn_cli.inputs import Input, Size
+from unlearn_cli.models.architecture import Architecture
+from unlearn_cli.models.building import new
+
+if TYPE_CHECKING:
+    from unlearn_cli.cases.loading import Loaded
+
+
+@dataclass(frozen=True)
+class Plain:
+    """What a plain state dict does not say of itself."""
+
+    arch: str | None = None
+    data: str | None = None
+    size: Size | None = None
+    mean: list[float] | None = None
+    std: list[float] | None = None
+    head: str | None = None
+    test_fraction: float = 0.2
+    classes: tuple[str, ...] | None = None
+    """Names of the folders in the order of the head's outputs; by default alphabetical."""
+    labels: tuple[str, ...] | None = None
+    """Names of all the head's outputs in their order, of which the folder may have some only."""
+
+
+def arch_and_settings(text: str) -> tuple[str, dict[str, Any]]:
+    """`resnet18` or `resnet18,width=16` as name and settings."""
+    name, *pairs = text.split(",")
+    settings = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise UnlearnError(f"'{pair}' in --arch is no setting.", "write it as resnet18,width=16.")
+        key = key.strip()
+        if key in settings:
+            raise UnlearnError(f"--arch {text} gives {key} twice.", "give it once.")
+        settings[key] = value.strip()
+    return name.strip(), settings
+
+
+def described(
+    checkpoint: Checkpoint, name: str, plain: Plain, options: Options, beside: "Loaded | None", erased: Collection[str]
+) -> tuple[Architecture, Record, Folder, list[str]]:
+    """The architecture, the record and the folder of a checkpoint without a record, and what to say of them."""
+    told = checkpoint.described
+    if plain.arch is None and told is None:
+        raise UnlearnError(f"{name} has no record of its architecture.", f"pass --arch: {models.known()}")
+    if plain.data is None and beside is None:
+        raise UnlearnError(f"{name} has no record of its data.", "pass --data DIR.")
+    if plain.arch is not None:
+        arch, settings = arch_and_settings(plain.arch)
+        architecture = models.find(arch, typed=True, config=told.config if told else None)
+    else:
+        architecture, settings = models.find(told.architecture, config=told.config), {}
+    fed = told.input if told else architecture.input
+    notes = list(told.notes) if told else []
+    if fed is not None and told is None and (plain.size, plain.mean, plain.std) == (None, None, None):
+        notes.append(f"images are prepared as for the weights of {architecture.name} that its library has")
+
+    images = {"size": plain.size or (fed.size if fed else None), "test_fraction": plain.test_fraction}
+    if fed is not None and fed.resize is not None and images["size"] == fed.size:
+        images["resize"] = fed.resize
+    if not architecture.ours:
+        images["channels"] = told.channels if told else architecture.channels[-1]
+    names = _names(plain, told)
+    folder = _opened(plain, options, beside, names, erased, images)
+    classes = len(names or folder.classes)
+    if not architecture.ours:
+        model, found = new(architecture, classes, images["channels"], folder.images.size,
+                           architecture.parsed(settings, folder.images.size), 0, plain.head)  # fmt: skip
+        channels = channels_of(model, checkpoint.tensors)
+        if channels in architecture.channels and channels != images["channels"]:
+            images["channels"] = channels
+            folder = _opened(plain, options, beside, names, erased, images)
+        rows = outputs_of(model, found.head, checkpoint.tensors)
+        if rows is not None and rows != classes:
+            raise _miscounted(name, rows, names, plain, folder)
+    if names is not None:
+        folder, classes_in_order, more = matched(folder, names, told.also if told and not plain.labels else None, beside)
+        notes += more
+    else:
+        folder, classes_in_order = _in_order_given(folder, plain, beside), None
+    record = describe(architecture, settings, folder, _normalisation(plain, fed, folder), plain.test_fraction, checkpoint.path,
+                      plain.head, classes_in_order)  # fmt: skip
+    return architecture, record, folder, notes
+
+
+def describe(
+    architecture: Architecture, settings: dict[str, Any], folder: Folder, normalisation: tuple[Sequence[float], Sequence[float]],
+    test_fraction: float, path: Path | None, head: str | None = None, present: list[str] | None = None,
+) -> Record:  # fmt: skip
+    """A record without a past.
+
+    Args:
+        present: the classes that the folder has, where the head has more.
+    """
+    images = folder.images
+    architecture.check(images.size, images.channels)
+    if len(folder.classes) < 2:
+        raise UnlearnError(f"{folder.root} has one class only.", "a classifier needs two classes or more.")
+    test = int(images.test.sum())
+    data = DataRecord(
+        folder=folder_to(path, Path(folder.root)),
+        fingerprint=folder.fingerprint,
+        train=len(images.labels) - test,
+        test=test,
+        test_fraction=test_fraction,
+        classes=present,
+    )
+    mean, std = normalisation
+    return Record(
+        architecture=architecture.name,
+        architecture_settings=architecture.parsed(settings, images.size),
+        architecture_config=architecture.config,
+        architecture_digest=architecture.digest,
+        classes=list(folder.classes),
+        size=recorded_size(images.size),
+        resize=recorded_resize(images.resize),
+        channels=images.channels,
+        mean=list(mean),
+        std=list(std),
+        head=head,
+        data=data,
+    )
+
+
+def matched(
+    folder: Folder, names: Sequence[str], also: Sequence[Sequence[str]] | None = None, beside: "Loaded | None" = None
+) -> tuple[Folder, list[str] | None, list[str]]:
+    """The folder numbered as the head's outputs are, the classes that it has if not all, and what to say of them.
+
+    A folder is the class of its name, or else the only one of whose other names it is one (`tench` of `tench, Tinca tinca`).
+    A class is called as its folder.
+
+    Raises:
+        UnlearnError: a folder is no class of the head, or several; or two folders are one class.
+    """
+    exact = {normal(one): i for i, one in enumerate(names)}
+    other: dict[str, set[int]] = {}
+    for i, one in enumerate(names):
+        for word in [*one.split(","), *(also[i] if also else ())]:
+            for part in (word, *word.split(",")):
+                other.setdefault(_plainly(part), set()).add(i)
+    places, renamed = [], []
+    own_classes = (_present(beside) or folder.classes) if beside else folder.classes
+    for own in own_classes:
+        found = {exact[normal(own)]} if normal(own) in exact else other.get(_plainly(own), set())
+        if len(found) != 1:
+            what = "is no class of the model" if not found else f"may be {' or '.join(repr(names[i]) for i in sorted(found))}"
+            raise UnlearnError(f"the folder '{own}' of {folder.root} {what} ({len(names)} classes, {names[0]} the first).",
+                               "rename it, or pass --labels FILE with the names of the head's outputs in their order.")  # fmt: skip
+        place = found.pop()
+        if beside and folder.classes[place] != own:
+            raise UnlearnError(f"the class '{own}' is output {folder.classes.index(own)} of {beside.name} and {place} here.",
+                               "compare models of the same order.")  # fmt: skip
+        if place in places:
+            raise UnlearnError(f"the folders '{own_classes[places.index(place)]}' and '{own}' are one class of the model: "
+                               f"'{names[place]}'.", "move the images into one of them.")  # fmt: skip
+        places.append(place)
+        if normal(own) != normal(names[place]):
+            renamed.append(f"'{own}' as '{names[place]}'")
+    if beside:
+        return folder, _present(beside), []
+    classes = list(names)
+    for own, place in zip(folder.classes, places, strict=True):
+        classes[place] = own
+    classes = _distinct(classes, set(places))
+    shown = ", ".join(renamed[:5]) + (" ..." if len(renamed) > 5 else "")
+    notes = [f"folders are read as the model's classes: {shown}"] if renamed else []
+    if len(places) < len(names):
+        notes.append(f"{folder.root} has {len(places)} of the {len(names)} classes of the model")
+    present = [classes[i] for i in sorted(places)] if len(places) < len(names) else None
+    return numbered(folder, classes, places), present, notes
+
+
+def _present(beside: "Loaded") -> list[str] | None:
+    return beside.record.data.classes if beside.record.data else None
+
+
+def _plainly(text: str) -> str:
+    return " ".join(normal(text).replace("_", " ").casefold().split())
+
+
+def _distinct(classes: list[str], kept: set[int]) -> list[str]:
+    """Every name once: configurations have some twice, as `crane` the bird and the machine; then with its number."""
+    counts = {name: classes.count(name) for name in set(classes)} if len(set(classes)) < len(classes) else {}
+    return [name if i in kept or counts.get(name, 1) == 1 else f"{name} ({i})" for i, name in enumerate(classes)]
+
+
+def _names(plain: Plain, told) -> list[str] | None:
+    if plain.labels is not None and plain.classes is not None:
+        raise UnlearnError("--labels and --class-names both name the head's outputs.",
+                           "give one: --labels where folders are missing.")  # fmt: skip
+    if plain.labels is not None:
+        return list(plain.labels)
+    return list(told.classes) if told and told.classes and plain.classes is None else None
+
+
+def _opened(plain: Plain, options: Options, beside: "Loaded | None", names, erased: Collection[str], images: dict) -> Folder:
+    """The images at the input's size; those of a model that is open already where they are the same."""
+    if beside is not None:
+        folder, record = beside.folder, beside.record
+        wanted = {key: images[key] for key in ("size", "channels") if images.get(key) is not None} | {"resize": images.get("resize")}
+        if all(getattr(folder.images, key) == value for key, value in wanted.items()):
+            return folder
+        fraction = record.data.test_fraction if record.data else plain.test_fraction
+        images = images | {"test_fraction": fraction, "partial": _present(beside) is not None}
+        opened = open_images(str(folder.root), options, may_lack=record.classes, **images)
+        return numbered(opened, record.classes, [record.classes.index(c) for c in opened.classes])
+    # Classes whose images are gone have to stand among the names given: nothing else says that the head has them.
+    may_lack = [name for name in plain.classes or () if name in erased]
+    return open_images(plain.data, options, may_lack=may_lack, partial=names is not None, **images)
+
+
+def _miscounted(name: str, rows: int, names, plain: Plain, folder: Folder) -> UnlearnError:
+    if plain.labels is not None:
+        return UnlearnError(f"the head of {name} has {rows} outputs, and --labels names {len(names)}.", "name every output once.")
+    if names is not None:
+        return UnlearnError(f"the head of {name} has {rows} outputs, and its configuration names {len(names)} classes.",
+                            "pass --labels FILE with a name per line, in the order of the outputs.")  # fmt: skip
+    return UnlearnError(f"the head of {name} has {rows} outputs, and {folder.root} has {len(folder.classes)} classes.",
+                        "pass --labels FILE with a name per output, a line each, in their order.")  # fmt: skip
+
+
+def _in_order_given(folder: Folder, plain: Plain, beside: "Loaded | None") -> Folder:
+    """The folder with its classes in the order of --class-names, if there is one."""
+    if plain.classes is None:
+        return folder
+    classes = class_order.as_given(plain.classes, folder.classes, folder.root)
+    if beside and classes != list(folder.classes):
+        raise UnlearnError(f"--class-names is not the order of the classes of {beside.name}.", "compare models of the same order.")
+    return numbered(folder, classes, [classes.index(c) for c in folder.classes])
+
+
+def _normalisation(plain: Plain, fed: Input | None, folder: Folder) -> tuple[Sequence[float], Sequence[float]]:
+    """As given, else as the weights were made for, else that of the training images."""
+    channels = folder.images.channels
+    mean, std = plain.mean, plain.std
+    if (mean is None or std is None) and fed is not None and len(fed.mean) == channels:
+        mean, std = mean or fed.mean, std or fed.std
+    if mean is None or std is None:
+        mean, std = statistics(folder.images, (~folder.images.test).nonzero()[:, 0])
+    if len(mean) != channels or len(std) != channels:
+        raise UnlearnError(f"--mean and --std need {channels} numbers each for these images.", "for example 0.49,0.48,0.45.")
+    if not all(isfinite(m) for m in mean) or not all(isfinite(s) and s > 0 for s in std):
+        raise UnlearnError("--mean and --std must be finite, and --std above 0.", "they are in units of [0, 1] pixels.")
+    return mean, std
+

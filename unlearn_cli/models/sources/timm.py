@@ -1,0 +1,69 @@
+"""`timm/NAME`: every network that the installed timm has, with the input of its default or named weights."""
+
+import inspect
+from math import floor
+from typing import Any
+
+from unlearn_cli.errors import UnlearnError, did_you_mean
+from unlearn_cli.inputs import Input, Resize, Size, sides, sized
+from unlearn_cli.models.architecture import Architecture
+from unlearn_cli.models.recipes import general
+
+
+def find(name: str, config: dict[str, Any] | None = None) -> Architecture:
+    """A name may end in the tag of its weights, whose input is taken then: `resnet50.a1_in1k`."""
+    library = imported()
+    if not library.is_model(name.partition(".")[0]):
+        hint = did_you_mean(name, library.list_models()) or "timm.list_models() lists them."
+        raise UnlearnError(f"timm has no network called '{name}'.", hint)
+    given = (config or {}).get("pretrained_cfg")
+    about = library.models.PretrainedCfg(**_known(given)) if given else library.get_pretrained_cfg(name)
+    arguments = (config or {}).get("model_args") or {}
+
+    def construct(classes: int, channels: int, size: Size, settings: dict[str, Any]):
+        more = arguments | settings
+        if "img_size" not in more and about is not None and about.fixed_input_size and sides(size) != tuple(about.input_size[1:]):
+            more = more | {"img_size": sides(size)}
+        try:
+            return library.create_model(
+                name.partition(".")[0], pretrained=False, num_classes=classes, in_chans=channels, **_overridden(given), **more
+            )
+        except (TypeError, ValueError, AssertionError, RuntimeError, KeyError) as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+            raise UnlearnError(f"timm cannot build {name} so ({reason}).", "check the settings after --arch and --size.") from None
+
+    attention = about is not None and bool(about.fixed_input_size)
+    return Architecture(name=f"timm/{name}", construct=construct, recipe=general(attention), settings=None, channels=(1, 3),
+                        input=input_of(about) if about is not None else None, config=config)  # fmt: skip
+
+
+def imported():
+    try:
+        import timm
+    except ImportError:
+        raise UnlearnError("timm is not installed.", "install it: pip install 'unlearn-cli[timm]'.") from None
+    return timm
+
+
+def _known(given: dict[str, Any]) -> dict[str, Any]:
+    """What this version of timm knows of a description that another may have written."""
+    from timm.models import PretrainedCfg
+
+    return {name: value for name, value in given.items() if name in inspect.signature(PretrainedCfg).parameters}
+
+
+def _overridden(given: dict[str, Any] | None) -> dict[str, Any]:
+    return {"pretrained_cfg": given} if given else {}
+
+
+def input_of(about: Any) -> Input | None:
+    """Resized to floor(size / crop_pct), then cut from the centre; squashed to it where the weights want that."""
+    from timm.data import resolve_data_config
+
+    known = resolve_data_config({}, pretrained_cfg=about.to_dict())
+    height, width = known["input_size"][1:]
+    larger = floor(height / known["crop_pct"]), floor(width / known["crop_pct"])
+    if known["crop_mode"] not in ("center", "squash"):
+        return None
+    to = larger if known["crop_mode"] == "squash" or height != width else larger[0]
+    return Input(sized(height, width), tuple(known["mean"]), tuple(known["std"]), Resize(to, known["interpolation"]))

@@ -1,0 +1,274 @@
+"""Any classifier, presented as what every method reads: a forward that gives (n, C) logits, by one `nn.Linear` on features.
+
+Most networks are that already. Those that are not are changed in place, and what files hold of them is translated:
+
+    1x1 convolution at the end     the linear layer that it is on one pixel
+    heads that are averaged        one linear layer on their inputs side by side: a pair that learned by distillation
+    (log-)softmax at the end       left out: the logits are what went into it
+    an output with `logits`        these alone; of a tuple, the first
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from unlearn_cli.errors import UnlearnError, did_you_mean
+
+Tensors = dict[str, Tensor]
+JOINED = "joined_heads"
+
+
+@dataclass(frozen=True)
+class Presented:
+    """The head's name, and what was changed, in words."""
+
+    head: str
+    notes: list[str] = field(default_factory=list)
+
+
+class Pixel(nn.Linear):
+    """A 1x1 convolution on one pixel; its input and output keep the pixel's two dimensions where they have them."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.flatten(1)).reshape(len(x), self.out_features, *x.shape[2:])
+
+
+class Joined(nn.Linear):
+    """The average of several heads, whose weights lie side by side: W = (W_1 | W_2 ..) / m,  b = Σ b_i / m.
+
+    Args:
+        parts: the heads' names.
+        widths: the numbers of their inputs.
+    """
+
+    def __init__(self, parts: list[str], heads: list[nn.Linear]):
+        widths = [head.in_features for head in heads]
+        super().__init__(sum(widths), heads[0].out_features, bias=heads[0].bias is not None, device="meta")
+        self.parts, self.widths = parts, widths
+        self.weight = nn.Parameter(_side_by_side([head.weight.detach() for head in heads]))
+        if self.bias is not None:
+            self.bias = nn.Parameter(_mean([head.bias.detach() for head in heads]))
+
+
+class _Part(nn.Module):
+    """One of the heads that were joined: it keeps what reaches it, and its output is not looked at."""
+
+    def __init__(self, classes: int):
+        super().__init__()
+        self.classes = classes
+        self.reached: list[Tensor] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.reached.append(x)
+        return x.new_zeros(len(x), self.classes)
+
+
+def present(model: nn.Module, sample: Tensor, what: str, name: str | None = None) -> Presented:
+    """Find the head of a network, whatever it is, and present the network by it; in place.
+
+    Every layer that could be the head gives random numbers in place of its output, and the network's output tells which of
+    them it is made of: no weight can hide it.
+
+    Args:
+        sample: (2, C, H, W) images.
+        what: the network, as messages call it.
+        name: of the head, where it is known.
+
+    Raises:
+        UnlearnError: it cannot take such images, or its output is no linear layer's.
+    """
+    answers_alone(model)
+    layers = {key: module for key, module in model.named_modules() if _could_be(module)}
+    if name is not None and name not in layers:
+        hint = did_you_mean(name, layers) or "linear layers: " + ", ".join(layers)
+        raise UnlearnError(f"the network has no linear layer called '{name}'.", hint)
+    given, output = _tried(model, layers, sample, what)
+    if output.dim() != 2 and output.shape[2:].numel() == 1:
+        raise UnlearnError(f"{what} gives scores of the shape {tuple(output.shape[1:])} for an image.",
+                           "it has to give one score per class: flatten them in its code.")  # fmt: skip
+    found = [key for key, values in given.items() if values.shape == output.shape]
+    for key in ([name] if name else reversed(found)):
+        if key not in given or given[key].shape != output.shape:
+            continue
+        notes = []
+        if not torch.equal(given[key], output):
+            made = next((words for words, f in ENDS.items() if torch.allclose(f(given[key], 1), output, atol=1e-6)), None)
+            if made is None:
+                continue
+            gives_what_the_head_gives(model, key)
+            notes.append(f"the {made} at the end of {what} is left out: logits are what goes into it")
+        layer = layers[key]
+        if isinstance(layer, nn.Conv2d):
+            _put(model, key, _as_pixel(layer))
+        return Presented(key, notes)
+    if name is None and len(found) > 1 and torch.allclose(_mean([given[key] for key in found]), output, atol=1e-6):
+        join(model, found)
+        return Presented(JOINED, [f"the heads {' and '.join(found)} of {what}, whose scores are averaged, count as one"])
+    if name is not None:
+        raise UnlearnError(f"the output of the layer '{name}' is not the output of {what}.", "name the right layer with --head.")
+    last = f" ({', '.join(list(given)[-2:])} {'come' if len(given) > 1 else 'comes'} last)" if given else ""
+    raise UnlearnError(f"the scores of {what} are not the output of a linear layer{last}.",
+                       "methods and metrics need one as the last step: features times weights.")  # fmt: skip
+
+
+ENDS = {"log-softmax": torch.log_softmax, "softmax": torch.softmax}
+
+
+def _could_be(module: nn.Module) -> bool:
+    if isinstance(module, nn.Conv2d):
+        return module.kernel_size == (1, 1) and module.stride == (1, 1) and module.groups == 1 and module.padding in ((0, 0), 0)
+    return isinstance(module, nn.Linear)
+
+
+@torch.no_grad()
+def _tried(model: nn.Module, layers: dict[str, nn.Module], sample: Tensor, what: str) -> tuple[Tensors, Tensor]:
+    """What the layers gave in a pass, random numbers in the order in which they ran, and the output; (n, C) each."""
+    given: Tensors = {}
+    draw = torch.Generator().manual_seed(0)
+
+    def instead(key: str):
+        def hook(module: nn.Module, inputs: tuple, output: Tensor) -> Tensor:
+            given.pop(key, None)
+            given[key] = torch.randn(output.shape, generator=draw).to(output)
+            return given[key]
+
+        return hook
+
+    modes = [(module, module.training) for module in model.modules()]
+    hooks = [module.register_forward_hook(instead(key)) for key, module in layers.items()]
+    try:
+        output = model.eval()(sample)
+    except (RuntimeError, ValueError, AssertionError, IndexError, TypeError, ZeroDivisionError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        height, width = sample.shape[2:]
+        raise UnlearnError(f"{what} does not take images of {height} x {width} pixels and {sample.shape[1]} channels ({reason}).",
+                           "pass the --size that it was made for.") from None  # fmt: skip
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for module, mode in modes:
+            module.training = mode
+    if not isinstance(output, Tensor) or output.dim() < 2 or len(output) != len(sample):
+        kind = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+        raise UnlearnError(f"{what} gives {kind} for {len(sample)} images, not a score per image and class.", "check --arch.")
+    alike = {key: values.flatten(1) for key, values in given.items() if values[0].numel() == output[0].numel()}
+    return alike, output
+
+
+def answers_alone(model: nn.Module) -> nn.Module:
+    """Let the network's forward give its logits where it gives an object or a tuple that has them; in place."""
+
+    class Alone(type(model)):
+        def forward(self, *inputs, **more):
+            return _logits(super().forward(*inputs, **more))
+
+    return _become(model, Alone)
+
+
+def gives_what_the_head_gives(model: nn.Module, head: str) -> nn.Module:
+    """Let the network's forward give the output of its head, whatever comes after it; in place."""
+
+    class Before(type(model)):
+        def forward(self, *inputs, **more):
+            given: list[Tensor] = []
+            hook = self.get_submodule(head).register_forward_hook(lambda _, x, output: given.append(output))
+            try:
+                super().forward(*inputs, **more)
+            finally:
+                hook.remove()
+            return given[-1].flatten(1)
+
+    return _become(model, Before)
+
+
+def join(model: nn.Module, parts: list[str]) -> nn.Module:
+    """Let the average of heads be one layer; in place."""
+    heads = [model.get_submodule(part) for part in parts]
+    setattr(model, JOINED, Joined(parts, [head if isinstance(head, nn.Linear) else _as_pixel(head) for head in heads]))
+    for part, head in zip(parts, heads, strict=True):
+        _put(model, part, _Part(head.out_features))
+
+    class One(type(model)):
+        def forward(self, *inputs, **more):
+            super().forward(*inputs, **more)
+            reached = [self.get_submodule(part).reached for part in parts]
+            features = torch.cat([x.pop().flatten(1) for x in reached], 1)
+            return self.get_submodule(JOINED)(features)
+
+    return _become(model, One)
+
+
+def _become(model: nn.Module, kind: type[nn.Module]) -> nn.Module:
+    kind.__name__, kind.__qualname__ = type(model).__name__, type(model).__qualname__
+    model.__class__ = kind
+    return model
+
+
+def _logits(output):
+    if isinstance(output, Tensor):
+        return output
+    if isinstance(getattr(output, "logits", None), Tensor):
+        return output.logits
+    return output[0] if isinstance(output, (tuple, list)) and output and isinstance(output[0], Tensor) else output
+
+
+def _as_pixel(conv: nn.Conv2d) -> Pixel:
+    layer = Pixel(conv.in_channels, conv.out_channels, bias=conv.bias is not None, device="meta")
+    layer.weight = nn.Parameter(conv.weight.detach().flatten(1).clone())
+    if conv.bias is not None:
+        layer.bias = nn.Parameter(conv.bias.detach().clone())
+    return layer
+
+
+def _put(model: nn.Module, name: str, module: nn.Module) -> None:
+    above, _, last = name.rpartition(".")
+    setattr(model.get_submodule(above), last, module.train(model.training))
+
+
+def as_library(tensors: Tensors, model: nn.Module, before: Tensors | None = None) -> Tensors:
+    """A presented network's tensors under the names and shapes that its library has for them.
+
+    Args:
+        before: the library's tensors from which the network's came; the parts of a joined head that is the same keep theirs.
+    """
+    if not any(isinstance(module, (Pixel, Joined)) for module in model.modules()):
+        return tensors
+    found = dict(tensors)
+    for name, module in model.named_modules():
+        if isinstance(module, Pixel):
+            found[f"{name}.weight"] = found[f"{name}.weight"][:, :, None, None]
+        elif isinstance(module, Joined):
+            mean, bias = found.pop(f"{name}.weight"), found.pop(f"{name}.bias", None)
+            many, same = len(module.parts), False
+            if before is not None:
+                joined = as_network(before, model)
+                same = torch.equal(joined[f"{name}.weight"], mean) and (bias is None or torch.equal(joined[f"{name}.bias"], bias))
+            for part, weight in zip(module.parts, mean.split(module.widths, 1), strict=True):
+                keys = [f"{part}.weight", *([f"{part}.bias"] if bias is not None else [])]
+                found |= {key: before[key] for key in keys} if same else dict(zip(keys, (weight * many, bias), strict=False))
+    return found
+
+
+def as_network(tensors: Tensors, model: nn.Module) -> Tensors:
+    """A library's tensors under the names and shapes of the presented network."""
+    if not any(isinstance(module, (Pixel, Joined)) for module in model.modules()):
+        return tensors
+    found = dict(tensors)
+    for name, module in model.named_modules():
+        if isinstance(module, Pixel):
+            found[f"{name}.weight"] = found[f"{name}.weight"].flatten(1)
+        elif isinstance(module, Joined):
+            found[f"{name}.weight"] = _side_by_side([found.pop(f"{part}.weight").flatten(1) for part in module.parts])
+            if module.bias is not None:
+                found[f"{name}.bias"] = _mean([found.pop(f"{part}.bias") for part in module.parts])
+    return found
+
+
+def _side_by_side(weights: list[Tensor]) -> Tensor:
+    return torch.cat(weights, 1) / len(weights)
+
+
+def _mean(values: Iterable[Tensor]) -> Tensor:
+    return torch.stack(list(values)).mean(0)
