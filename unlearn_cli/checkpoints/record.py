@@ -72,10 +72,15 @@ class RequestRecord(Part):
 
 
 class Source(Part):
-    """The checkpoint a step started from: its file name at the time, and the digest that identifies it."""
+    """The checkpoint a step started from: its file name at the time, and the digest that identifies it.
+
+    Of one that a training began with, also the classes of its head, and the fingerprint of the images that its record names.
+    """
 
     name: str
     digest: Digest
+    classes: list[str] | None = None
+    data: Digest | None = None
 
 
 class Step(Part):
