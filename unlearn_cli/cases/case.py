@@ -12,6 +12,7 @@ from unlearn_cli.checkpoints.record import Record, RequestRecord
 from unlearn_cli.data.folder import Folder
 from unlearn_cli.data.requests import Request, Target, resolve
 from unlearn_cli.data.splits import ALL, split
+from unlearn_cli.errors import UnlearnError
 from unlearn_cli.kinds import Kind
 
 
@@ -95,6 +96,12 @@ def open_case(
     known = requests.known(lineage, folder, loaded.name, [*lists, given], loaded.evidence)
     remembered = requests.asked(lineage, requests.paths_of([*lists, given], folder), loaded.evidence)
     notes = [words for one in known for words in one.said]
+    if apart := requests.elsewhere(lineage, folder):
+        words = f"{requests.all_in_words(apart)} before it was trained on images of other classes"
+        if not given and (not only_last or requests.asked(lineage)[-1] in apart):
+            raise UnlearnError(f"{loaded.name} was asked to forget {words}: how well it did cannot be judged on these.",
+                               "judge what was asked since: --only-last, or --class NAME.")  # fmt: skip
+        notes.append(f"{loaded.name} was asked to forget {words}: that is not judged")
     if given and not requests.fills_in(given, lineage, folder):
         chosen = [resolve(given, folder)]
     elif not known:

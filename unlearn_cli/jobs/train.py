@@ -158,15 +158,13 @@ def _like(
 def _forgotten_by(start: Start, folder: Folder, lists: Sequence[Request]) -> tuple[list[Target], list[str]]:
     """What of a folder the start was ever asked to forget, and what to say of it."""
     evidence, notes = kept.of(start.checkpoint, None)
-    asked = requests.asked(start.lineage, requests.paths_of(lists, folder), evidence)
-    if not asked:
+    if not requests.asked(start.lineage):
         raise UnlearnError(f"{start.name} has forgotten nothing yet.", "leave out --without-forgotten.")
-    elsewhere = [one for one in asked if not {*one.classes} <= {*folder.classes}]
-    if elsewhere:
+    if elsewhere := requests.elsewhere(start.lineage, folder):
         notes.append(f"{start.name} forgot {requests.all_in_words(elsewhere)}, and these images have no such class")
-    here = [one for one in asked if one not in elsewhere]
-    found = [requests.target_of(one, folder, start.name, evidence) for one in here]
-    return found, [*notes, *requests.gone(here, folder, evidence), *said(found)]
+    found = requests.known(start.lineage, folder, start.name, lists, evidence)
+    asked = requests.here(requests.asked(start.lineage, (), evidence), folder)
+    return found, [*notes, *requests.gone(asked, folder, evidence), *said(found)]
 
 
 def _on_all(name: str, asked: Sequence[RequestRecord]) -> str:
