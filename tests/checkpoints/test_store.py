@@ -50,6 +50,19 @@ def test_the_files_mode_is_the_umasks(tmp_path, mask, mode):
         os.umask(before)
 
 
+# tensors as a network has them
+
+
+def test_tied_views_and_strided_tensors_are_written_as_they_are(tmp_path):
+    weight = torch.arange(12.0).reshape(3, 4)
+    given = {"a": weight, "b": weight, "turned": weight.t(), "part": weight[1:], "none": weight[:0], "empty": torch.zeros(0)}
+    found = store.read(store.write(str(tmp_path / "m"), given, record())).tensors
+    assert all(torch.equal(found[name], tensor) for name, tensor in given.items())
+    plain = store.read(store.write_plain(str(tmp_path / "plain"), given))
+    assert plain.record is None
+    assert plain.digest == store.digest(found)
+
+
 # a crash at any moment
 
 KILLED = """

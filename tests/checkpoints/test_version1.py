@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 
 from unlearn_cli.checkpoints import deletion_reading, documents, store
 from unlearn_cli.checkpoints.deletion import LAYOUT
+from unlearn_cli.checkpoints.record import SCHEMA
 from unlearn_cli.errors import UnlearnError
 
 WRITTEN = Path(__file__).parent / "version1"
@@ -45,17 +46,17 @@ def test_a_lineage_is_read_with_all_its_requests(unlearn, here, name, asked):
     assert shown["forget_test_accuracy"] == 0
 
 
-def test_a_step_after_it_is_of_version_2_and_leaves_the_earlier_steps_as_they_were(unlearn, here):
+def test_a_step_after_it_is_of_the_newest_version_and_leaves_the_earlier_steps_as_they_were(unlearn, here):
     assert unlearn("forget", "-m", "mask", "--class", "7", "two.safetensors", "-o", "three.safetensors", "-q").code == 0
     before, after = store.read("two.safetensors").record, store.read("three.safetensors").record
-    assert after.schema_version == 2 and after.lineage[:-1] == before.lineage
+    assert after.schema_version == SCHEMA and after.lineage[:-1] == before.lineage
     assert after.last.withheld == 2
 
 
-def test_version_3_is_refused(unlearn, here):
-    text = json.dumps(json.loads(text_of("two-steps.json")) | {"schema_version": 3})
+def test_a_version_to_come_is_refused(unlearn, here):
+    text = json.dumps(json.loads(text_of("two-steps.json")) | {"schema_version": SCHEMA + 1})
     save_file(store.read("two.safetensors").tensors, "new.safetensors", {"unlearn": text})
-    assert "version 3, this program reads up to 2" in unlearn("evaluate", "new.safetensors").err
+    assert f"version {SCHEMA + 1}, this program reads up to {SCHEMA}" in unlearn("evaluate", "new.safetensors").err
     (here / "new.json").write_text(json.dumps(json.loads(text_of("deletion-class.json")) | {"schema_version": 3}))
     assert "version 3, this program reads up to 2" in unlearn("verify-record", "new.json").err
 

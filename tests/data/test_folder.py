@@ -531,9 +531,9 @@ def test_roots_that_are_no_data_folder_are_named(photos, tmp_path):
 
 
 def test_a_missing_split_or_class_is_named(photos):
-    (photos / "test").rename(photos / "val")
+    (photos / "test").rename(photos / "dev")
     assert "no 'test' folder" in refused(photos)
-    (photos / "val").rename(photos / "test")
+    (photos / "dev").rename(photos / "test")
     (photos / "train").rename(photos / "val")
     assert "no 'train' folder" in refused(photos)
     (photos / "val").rename(photos / "train")

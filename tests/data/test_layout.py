@@ -4,10 +4,11 @@ import os
 import shutil
 
 import pytest
+import torch
 from pictures import picture, put
 
 from unlearn_cli.data.folder import Folder, open_folder
-from unlearn_cli.data.layout import count_images, role
+from unlearn_cli.data.layout import VALIDATION, count_images, role
 from unlearn_cli.errors import UnlearnError
 
 
@@ -118,12 +119,67 @@ def test_validation_images_beside_both_parts_are_noted_with_their_number(photos,
     assert opened.fingerprint == fingerprint
 
 
-@pytest.mark.parametrize("name", VAL_NAMES)
-@pytest.mark.parametrize("train", ["train", "Train"])
-def test_validation_images_in_place_of_test_images_are_refused_with_the_rename(tmp_path, name, train):
+MISNAMED = [("Train", name) for name in VAL_NAMES] + [("train", name) for name in VAL_NAMES if name not in VALIDATION]
+
+
+@pytest.mark.parametrize("train, name", MISNAMED)
+def test_validation_images_in_place_of_test_images_under_other_names_are_refused_with_the_rename(tmp_path, name, train):
     classes_in(tmp_path / "d" / train), classes_in(tmp_path / "d" / name)
     error = refused(tmp_path / "d")
     assert f"'{name}' is not read" in error.problem and f"rename '{name}' to 'test'" in error.hint
+
+
+@pytest.mark.parametrize("name", VALIDATION)
+def test_validation_images_stand_in_for_test_images_that_are_not_there_and_are_noted(photos, name):
+    before = read(photos)
+    (photos / "test").rename(photos / name)
+    opened = read(photos)
+    assert opened.notes == (f"the images in '{name}' are read as the test images: there is no folder 'test'",)
+    assert {path.partition("/")[0] for path, test in zip(opened.images.paths, opened.images.test, strict=True) if test} == {name}
+    assert opened.classes == before.classes and opened.images.paths == sorted(opened.images.paths)
+    for path, label, pixels in zip(opened.images.paths, opened.images.labels, opened.images.pixels, strict=True):
+        old = before.images.paths.index(path.replace(f"{name}/", "test/"))
+        assert before.images.labels[old] == label and torch.equal(before.images.pixels[old], pixels)
+
+
+def test_validation_images_are_test_images_only_while_there_is_no_test_folder_of_any_name(photos):
+    shutil.copytree(photos / "test", photos / "val")
+    assert "'val' with 9 images is not read" in read(photos).notes[0]
+    (photos / "test").rename(photos / "Testing")
+    assert "rename 'Testing' to 'test'" in refused(photos).hint
+    shutil.rmtree(photos / "Testing")
+    assert "'val' are read as the test images" in read(photos).notes[0]
+    (photos / "test").mkdir()
+    assert "no test images" in refused(photos).problem
+
+
+@pytest.mark.parametrize("second", ["valid", "validation", "Val", "dev", "holdout"])
+def test_two_folders_of_validation_images_and_no_test_images_are_refused(photos, second):
+    (photos / "test").rename(photos / "val")
+    (photos / second).mkdir()
+    assert len(read(photos).images) == 24  # an empty folder holds nothing that could be meant
+    classes_in(photos / second, ["cat"])
+    error = refused(photos)
+    assert "'val'" in error.problem and f"'{second}'" in error.problem and "the one of them that is meant" in error.hint
+    (photos / "val").rename(photos / "test")
+    assert f"'{second}' with 4 images is not read" in read(photos).notes[0]
+
+
+def test_a_class_of_validation_images_alone_is_refused_like_one_of_test_images(photos):
+    (photos / "test").rename(photos / "val")
+    classes_in(photos / "val", ["fox"])
+    assert "val/fox is a class without training images" in refused(photos).problem
+    (photos / "val" / "fox").rename(photos / "train" / "fox")
+    put(photos / "val" / "stray.png", picture(1))
+    assert "val/stray.png lies outside any class folder" in refused(photos).problem
+
+
+def test_what_lies_beside_validation_images_is_noted(photos):
+    (photos / "test").rename(photos / "valid")
+    classes_in(photos / "other", ["cat"]), put(photos / "cover.png", picture(1))
+    _, other, stray = read(photos).notes
+    assert other == "the folder 'other' with 4 images is not read: only train and valid are"
+    assert stray == "1 image right beside the folders train and valid is not read"
 
 
 @pytest.mark.parametrize("name", ["val", "Validation"])

@@ -135,7 +135,8 @@ def test_settings_given_as_text_become_numbers():
 def test_an_unknown_architecture_is_refused_with_the_closest_name(ask):
     with pytest.raises(UnlearnError, match="no architecture called 'resnet8'") as error:
         ask("resnet8")
-    assert error.value.hint == f"did you mean 'resnet18'? the architectures are {', '.join(models.names())}."
+    assert error.value.hint == f"did you mean 'resnet18'? {models.known()}"
+    assert all(name in models.known() for name in [*models.names(), "vgg16", "torchvision/NAME", "timm/NAME", "FILE.py:NAME"])
 
 
 def test_recipes_are_not_an_architecture():

@@ -51,7 +51,8 @@ def folder_of(record: Record, path: Path | None, given: str | None, test_fractio
 def wanted_by(record: Record) -> dict[str, Any]:
     """How a record's network wants a folder to be opened."""
     part = {"partial": True} if is_partial(record) else {}
-    return {"size": record.input.size, "resize": record.input.resize, "channels": record.channels, "may_lack": record.classes} | part
+    images = {"size": record.input.size, "resize": record.input.resize, "channels": record.channels}
+    return images | {"may_lack": record.classes} | part
 
 
 def is_partial(record: Record) -> bool:

@@ -12,7 +12,7 @@ from unlearn_cli.cases import evidence as kept
 from unlearn_cli.cases.folders import changed, folder_beside, folder_of, in_head_order
 from unlearn_cli.cases.networks import Network, architecture_of, filled, fresh
 from unlearn_cli.cases.starts import file_of, open_start, taken, training_of
-from unlearn_cli.cases.strangers import Plain, described
+from unlearn_cli.cases.strangers import Beside, Plain, described
 from unlearn_cli.checkpoints import store
 from unlearn_cli.checkpoints.evidence import Evidence
 from unlearn_cli.checkpoints.record import Record, as_size
@@ -98,8 +98,9 @@ def load(
     """
     checkpoint = store.read(name)
     known, notes = kept.of(checkpoint, evidence)
+    near = Beside(beside.name, beside.record, beside.folder) if beside else None
     if checkpoint.record is None:
-        architecture, record, folder, more = described(checkpoint, name, plain, options, beside, erased)
+        architecture, record, folder, more = described(checkpoint, name, plain, options, near, erased)
         notes += more
     else:
         record = checkpoint.record

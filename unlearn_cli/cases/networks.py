@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from unlearn_cli import models
 from unlearn_cli.checkpoints.fitting import fit
+from unlearn_cli.checkpoints.leftovers import remarks
 from unlearn_cli.checkpoints.record import Record, as_size
 from unlearn_cli.errors import UnlearnError
 from unlearn_cli.models.architecture import Architecture
@@ -89,8 +90,7 @@ def filled(architecture: Architecture, record: Record, tensors: Tensors, name: s
     said = ", ".join(f"{k}={v}" for k, v in settings.items())
     hint = f"the architecture was taken as {record.architecture}" + (f" with {said}" if said else "") + "; check --arch."
     given, prefix = fit(tensors, model, f"{name} does not fit {record.architecture}", hint)
-    if prefix:
-        notes.append(f"the prefix {prefix} was taken off every tensor's name of {name}")
+    notes += remarks(tensors, given, prefix, name)
     taken = as_network(given, model)
     float_type = torch.float64 if any(t.dtype == torch.float64 for t in given.values()) else torch.float32
     model.to(float_type).load_state_dict(taken)

@@ -1,10 +1,10 @@
 """The record that a checkpoint without one would have: from the command line, its library's configuration and the folder."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from unlearn_cli import models
 from unlearn_cli.cases import class_order
@@ -20,9 +20,6 @@ from unlearn_cli.errors import UnlearnError
 from unlearn_cli.inputs import Input, Size
 from unlearn_cli.models.architecture import Architecture
 from unlearn_cli.models.building import new
-
-if TYPE_CHECKING:
-    from unlearn_cli.cases.loading import Loaded
 
 
 @dataclass(frozen=True)
@@ -42,6 +39,15 @@ class Plain:
     """Names of all the head's outputs in their order, of which the folder may have some only."""
 
 
+@dataclass(frozen=True)
+class Beside:
+    """What of a checkpoint that is open already holds for another that is compared with it."""
+
+    name: str
+    record: Record
+    folder: Folder
+
+
 def arch_and_settings(text: str) -> tuple[str, dict[str, Any]]:
     """`resnet18` or `resnet18,width=16` as name and settings."""
     name, *pairs = text.split(",")
@@ -58,10 +64,12 @@ def arch_and_settings(text: str) -> tuple[str, dict[str, Any]]:
 
 
 def described(
-    checkpoint: Checkpoint, name: str, plain: Plain, options: Options, beside: "Loaded | None", erased: Collection[str]
+    checkpoint: Checkpoint, name: str, plain: Plain, options: Options, beside: Beside | None, erased: Collection[str]
 ) -> tuple[Architecture, Record, Folder, list[str]]:
     """The architecture, the record and the folder of a checkpoint without a record, and what to say of them."""
     told = checkpoint.described
+    if beside is not None and told is None:
+        plain = _as_beside(plain, beside.record)
     if plain.arch is None and told is None:
         raise UnlearnError(f"{name} has no record of its architecture.", f"pass --arch: {models.known()}")
     if plain.data is None and beside is None:
@@ -71,9 +79,9 @@ def described(
         architecture = models.find(arch, typed=True, config=told.config if told else None)
     else:
         architecture, settings = models.find(told.architecture, config=told.config), {}
-    fed = told.input if told else architecture.input
+    fed = told.input if told else beside.record.input if beside else architecture.input
     notes = list(told.notes) if told else []
-    if fed is not None and told is None and (plain.size, plain.mean, plain.std) == (None, None, None):
+    if fed is not None and told is None and beside is None and (plain.size, plain.mean, plain.std) == (None, None, None):
         notes.append(f"images are prepared as for the weights of {architecture.name} that its library has")
 
     images = {"size": plain.size or (fed.size if fed else None), "test_fraction": plain.test_fraction}
@@ -98,7 +106,7 @@ def described(
         folder, classes_in_order, more = matched(folder, names, told.also if told and not plain.labels else None, beside)
         notes += more
     else:
-        folder, classes_in_order = _in_order_given(folder, plain, beside), None
+        folder, classes_in_order = _in_order_given(folder, plain, beside), _present(beside) if beside else None
     record = describe(architecture, settings, folder, _normalisation(plain, fed, folder), plain.test_fraction, checkpoint.path,
                       plain.head, classes_in_order)  # fmt: skip
     return architecture, record, folder, notes
@@ -144,7 +152,7 @@ def describe(
 
 
 def matched(
-    folder: Folder, names: Sequence[str], also: Sequence[Sequence[str]] | None = None, beside: "Loaded | None" = None
+    folder: Folder, names: Sequence[str], also: Sequence[Sequence[str]] | None = None, beside: Beside | None = None
 ) -> tuple[Folder, list[str] | None, list[str]]:
     """The folder numbered as the head's outputs are, the classes that it has if not all, and what to say of them.
 
@@ -192,7 +200,15 @@ def matched(
     return numbered(folder, classes, places), present, notes
 
 
-def _present(beside: "Loaded") -> list[str] | None:
+def _as_beside(plain: Plain, record: Record) -> Plain:
+    """What was not typed of a state dict, as the record of the model that it is compared with has it; code has to be typed."""
+    known = {"size": record.input.size, "mean": record.mean, "std": record.std, "head": record.head}
+    if record.architecture_digest is None and record.architecture_config is None:
+        known["arch"] = ",".join([record.architecture, *(f"{key}={value}" for key, value in record.architecture_settings.items())])
+    return replace(plain, **{key: value for key, value in known.items() if getattr(plain, key) is None})
+
+
+def _present(beside: Beside) -> list[str] | None:
     return beside.record.data.classes if beside.record.data else None
 
 
@@ -215,20 +231,20 @@ def _names(plain: Plain, told) -> list[str] | None:
     return list(told.classes) if told and told.classes and plain.classes is None else None
 
 
-def _opened(plain: Plain, options: Options, beside: "Loaded | None", names, erased: Collection[str], images: dict) -> Folder:
+def _opened(plain: Plain, options: Options, beside: Beside | None, names, erased: Collection[str], images: dict) -> Folder:
     """The images at the input's size; those of a model that is open already where they are the same."""
     if beside is not None:
         folder, record = beside.folder, beside.record
-        wanted = {key: images[key] for key in ("size", "channels") if images.get(key) is not None} | {"resize": images.get("resize")}
+        wanted = {"resize": None} | {key: images[key] for key in ("size", "channels", "resize") if images.get(key) is not None}
         if all(getattr(folder.images, key) == value for key, value in wanted.items()):
             return folder
         fraction = record.data.test_fraction if record.data else plain.test_fraction
-        images = images | {"test_fraction": fraction, "partial": _present(beside) is not None}
+        images = images | {"test_fraction": fraction} | ({"partial": True} if _present(beside) is not None else {})
         opened = open_images(str(folder.root), options, may_lack=record.classes, **images)
         return numbered(opened, record.classes, [record.classes.index(c) for c in opened.classes])
     # Classes whose images are gone have to stand among the names given: nothing else says that the head has them.
     may_lack = [name for name in plain.classes or () if name in erased]
-    return open_images(plain.data, options, may_lack=may_lack, partial=names is not None, **images)
+    return open_images(plain.data, options, may_lack=may_lack, **images | ({"partial": True} if names is not None else {}))
 
 
 def _miscounted(name: str, rows: int, names, plain: Plain, folder: Folder) -> UnlearnError:
@@ -241,7 +257,7 @@ def _miscounted(name: str, rows: int, names, plain: Plain, folder: Folder) -> Un
                         "pass --labels FILE with a name per output, a line each, in their order.")  # fmt: skip
 
 
-def _in_order_given(folder: Folder, plain: Plain, beside: "Loaded | None") -> Folder:
+def _in_order_given(folder: Folder, plain: Plain, beside: Beside | None) -> Folder:
     """The folder with its classes in the order of --class-names, if there is one."""
     if plain.classes is None:
         return folder

@@ -35,6 +35,8 @@ def unlearn(
     check_left(chosen, reads, target, loaded)
     carved = selection_fraction if logged or "selection" in reads else 0.0
     splits = split(loaded.folder, target, reads, carved)
+    if "retain" in reads and len(splits.retain) == 0:
+        refuse_to_retain(chosen, values, target, loaded)
     if "selection" in reads and len(splits.selection) == 0:
         raise UnlearnError(f"{chosen.name} needs a selection set, and there are too few test images to set one aside.",
                            "add test images, or pass a larger --selection-fraction.")  # fmt: skip
@@ -51,11 +53,27 @@ def check_left(chosen: methods.Method, reads: Sequence[str], target: Target, loa
     """Refuse a method that reads the images to forget where they were erased."""
     if "forget" not in reads or len(target.images):
         return
-    every = (methods.get(name) for name in methods.names())
-    able = [one.name for one in every if "forget" not in {*one.reads, *one.instances_read} and target.scope in one.scope]
+    able = _without("forget", target)
     what = f"training image of {requests.in_words(requests.recorded(target))}" if target.kind == "classes" else "listed image"
     raise UnlearnError(f"no {what} is left in {loaded.folder.root}, and {chosen.name} reads them.",
                        f"methods that read none of them: {', '.join(able)}." if able else "put them back.")  # fmt: skip
+
+
+def refuse_to_retain(chosen: methods.Method, values: dict[str, Any], target: Target, loaded: Loaded) -> None:
+    """A method that reads the images to retain, of which the folder has none."""
+    who, hint = chosen.name, f"methods that read none of them: {', '.join(_without('retain', target))}"
+    if "retain" not in {*chosen.reads, *chosen.instances_read}:
+        opened = {name: one.rules.opens.get(values.get(name)) for name, one in chosen.settings.items()}
+        opening = " ".join(f"{name}={values[name]}" for name, part in opened.items() if part == "retain")
+        who, hint = f"{who} with {opening}", f"leave out {opening}"
+    raise UnlearnError(f"no training image to retain is in {loaded.folder.root}, and {who} reads them.",
+                       f"{hint}; or pass the --data folder that has the other classes.")  # fmt: skip
+
+
+def _without(part: str, target: Target) -> list[str]:
+    """The methods for such a request that never read a split."""
+    every = (methods.get(name) for name in methods.names())
+    return [one.name for one in every if part not in {*one.reads, *one.instances_read} and target.scope in one.scope]
 
 
 def _looker(run: Run, model: torch.nn.Module, splits: Splits) -> Callable[[], dict[str, float]]:

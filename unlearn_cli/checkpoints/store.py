@@ -84,7 +84,7 @@ def _read(path: Path, shown: str, place: Path | None) -> Checkpoint:
     if start[8:9] != b"{" and (start[:2] == b"PK" or start[:1] == b"\x80"):  # where safetensors has its header's length
         raise UnlearnError(
             f"{shown} is a pickled PyTorch file, and nothing is ever unpickled here.",
-            "convert it where you trust it: safetensors.torch.save_file(model.state_dict(), 'model.safetensors').",
+            f"`unlearn import {shown}` takes its weights out of it." if place else "name the file: `unlearn import FILE`.",
         )
     try:
         with safe_open(path, "pt") as file:
@@ -146,8 +146,16 @@ def write(name: str, tensors: dict[str, Tensor], record: Record, *, force: bool 
 
     A crash leaves at most a hidden temporary file, never a partial one under the output's name. `-` goes to stdout.
     """
-    tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
-    metadata = {"format": "pt", KEY: record.to_json()}
+    return _write(name, tensors, {KEY: record.to_json()}, force)
+
+
+def write_plain(name: str, tensors: dict[str, Tensor], *, force: bool = False) -> str:
+    """Write a state dict that says nothing of itself, as `write` does."""
+    return _write(name, tensors, {}, force)
+
+
+def _write(name: str, tensors: dict[str, Tensor], said: dict[str, str], force: bool) -> str:
+    tensors, metadata = _apart(tensors), {"format": "pt"} | said
     if name == PIPE:
         try:
             sys.stdout.buffer.write(save(tensors, metadata))
@@ -161,6 +169,17 @@ def write(name: str, tensors: dict[str, Tensor], record: Record, *, force: bool 
 
     replace_whole(claim(name, force=force), fill)
     return name
+
+
+def _apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """On the CPU, contiguous, and each with memory of its own: a file has no tied weights, only equal ones."""
+    apart, taken = {}, set()
+    for key, tensor in tensors.items():
+        tensor = tensor.detach().cpu().contiguous()
+        place = tensor.untyped_storage().data_ptr()
+        apart[key] = tensor.clone() if place in taken else tensor
+        taken.add(place)
+    return apart
 
 
 def replace_whole(name: str, fill) -> None:

@@ -55,6 +55,7 @@ def compare(
     std: o.Std = None,
     head: o.Head = None,
     class_names: o.ClassNames = None,
+    labels: o.Labels = None,
     test_fraction: o.TestFraction = 0.2,
     device: o.Device = "auto",
     precision: o.Precision = "auto",
@@ -98,7 +99,7 @@ def compare(
             lists=run.lists(forgotten, column),
             evidence=evidence,
             settings=from_text(settings or []),
-            plain=run.plain(arch, data, size, mean, std, head, test_fraction, class_names),
+            plain=run.plain(arch, data, size, mean, std, head, test_fraction, class_names, labels),
             options=options,
         )
     run.finish(report, json, format)

@@ -64,6 +64,7 @@ def evaluate(
     std: o.Std = None,
     head: o.Head = None,
     class_names: o.ClassNames = None,
+    labels: o.Labels = None,
     test_fraction: o.TestFraction = 0.2,
     device: o.Device = "auto",
     precision: o.Precision = "auto",
@@ -107,7 +108,7 @@ def evaluate(
             lists=run.lists(forgotten, column),
             evidence=evidence,
             only_last=only_last,
-            plain=run.plain(arch, data, size, mean, std, head, test_fraction, class_names),
+            plain=run.plain(arch, data, size, mean, std, head, test_fraction, class_names, labels),
             options=options,
         )
     if junit is not None and run.first():

@@ -51,6 +51,7 @@ def forget(
     std: o.Std = None,
     head: o.Head = None,
     class_names: o.ClassNames = None,
+    labels: o.Labels = None,
     test_fraction: o.TestFraction = 0.2,
     device: o.Device = "auto",
     precision: o.Precision = "auto",
@@ -80,7 +81,7 @@ def forget(
             selection_fraction=selection_fraction,
             lists=run.lists(forgotten, column),
             evidence=evidence,
-            plain=run.plain(arch, data, size, mean, std, head, test_fraction, class_names),
+            plain=run.plain(arch, data, size, mean, std, head, test_fraction, class_names, labels),
             options=options,
         )
     run.finish(report, json)

@@ -53,12 +53,14 @@ Data = Annotated[
 ]
 Arch = Annotated[
     str | None,
-    option("--arch", help="Architecture of a plain state dict: resnet18, or resnet18,width=16.", panel=MODEL, metavar="ARCH"),
-]
+    option("--arch", help="Architecture of a plain state dict: resnet18,width=16, torchvision/NAME, timm/NAME, or FILE.py:NAME, "
+           "your own code.", panel=MODEL, metavar="ARCH"),
+]  # fmt: skip
 Size = Annotated[
-    int | None,
-    option("--size", help="Side of the model's input in pixels.", panel=MODEL, metavar="PIXELS"),
-]
+    str | None,
+    option("--size", help="The model's input in pixels: the side of a square, or height and width as 224x196.", panel=MODEL,
+           metavar="PIXELS"),
+]  # fmt: skip
 Mean = Annotated[
     str | None,
     option("--mean", help="Normalisation of a plain state dict, a number per channel: 0.49,0.48,0.45.", panel=MODEL),
@@ -72,6 +74,11 @@ ClassNames = Annotated[
     str | None,
     option("--class-names", help="Class folders in the order of a plain state dict's outputs: a file, a name per line, or a,b,c.",
            panel=MODEL, metavar="NAMES"),
+]  # fmt: skip
+Labels = Annotated[
+    str | None,
+    option("--labels", help="Names of all outputs of a plain state dict's head in order, where the folder has some of them only: a "
+           "file, a name per line, or a,b,c.", panel=MODEL, metavar="NAMES"),
 ]  # fmt: skip
 TestFraction = Annotated[
     float,

@@ -35,6 +35,7 @@ def relearn(
     std: o.Std = None,
     head: o.Head = None,
     class_names: o.ClassNames = None,
+    labels: o.Labels = None,
     test_fraction: o.TestFraction = 0.2,
     device: o.Device = "auto",
     precision: o.Precision = "auto",
@@ -63,7 +64,7 @@ def relearn(
             evidence=evidence,
             only_last=only_last,
             settings=from_text(settings or []),
-            plain=run.plain(arch, data, size, mean, std, head, test_fraction, class_names),
+            plain=run.plain(arch, data, size, mean, std, head, test_fraction, class_names, labels),
             options=options,
         )
     run.finish(report, json, format)

@@ -110,13 +110,27 @@ def matching(pattern: str) -> list[str]:
     return found
 
 
-def plain(arch, data, size, mean, std, head, test_fraction, class_names):
+def plain(arch, data, pixels, mean, std, head, test_fraction, class_names, labels):
     from unlearn_cli.jobs import Plain
 
-    return Plain(arch, data, size, numbers("--mean", mean), numbers("--std", std), head, test_fraction, names(class_names))
+    mean, std = numbers("--mean", mean), numbers("--std", std)
+    ordered, outputs = names(class_names, "--class-names"), names(labels, "--labels")
+    return Plain(arch, data, size(pixels), mean, std, head, test_fraction, ordered, outputs)
 
 
-def names(text: str | None) -> tuple[str, ...] | None:
+def size(text: str | None):
+    """`224`, or height and width as `224x196`."""
+    if text is None:
+        return None
+    from unlearn_cli.inputs import sized
+
+    sides = re.fullmatch(r"([0-9]{1,4})(?:x([0-9]{1,4}))?", str(text).strip())
+    if sides is None or any(side is not None and int(side) == 0 for side in sides.groups()):
+        raise UnlearnError(f"--size {text} is no size.", "write it as 224, or as 224x196: height, then width.")
+    return sized(int(sides[1]), int(sides[2] or sides[1]))
+
+
+def names(text: str | None, option: str) -> tuple[str, ...] | None:
     """Class names, one per line of the file that TEXT names, or written out with commas."""
     if text is None:
         return None
@@ -125,13 +139,13 @@ def names(text: str | None) -> tuple[str, ...] | None:
             with open(text, encoding="utf-8-sig") as file:
                 found = [line for line in file.read().split("\n") if line.strip()]
         except (OSError, UnicodeDecodeError):
-            raise UnlearnError(f"--class-names {text} cannot be read as text.", "write a class name per line, in UTF-8.") from None
+            raise UnlearnError(f"{option} {text} cannot be read as text.", "write a class name per line, in UTF-8.") from None
     elif "," in text:
         found = [part.strip() for part in text.split(",")]
     else:
-        raise UnlearnError(f"--class-names {text}: no such file, and no list of names.", "write the names as a,b,c.")
+        raise UnlearnError(f"{option} {text}: no such file, and no list of names.", "write the names as a,b,c.")
     if not all(found) or not found:
-        raise UnlearnError(f"--class-names {text} has an empty name.", "name every class folder once.")
+        raise UnlearnError(f"{option} {text} has an empty name.", "name every output once.")
     return tuple(found)
 
 

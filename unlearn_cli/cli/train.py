@@ -121,7 +121,7 @@ def train(
             weights=weights,
             recipe=recipe,
             chosen=from_text(settings or []),
-            size=size,
+            size=run.size(size),
             channels=channels,
             test_fraction=test_fraction,
             resume=resume,

@@ -42,8 +42,11 @@ class Folder:
 def open_folder(
     root: str | os.PathLike, *, size: Size | None = None, channels: int | None = None, resize: Resize | None = None,
     test_fraction: float = 0.2, cache_limit: int = 4 << 30, progress: Progress | None = None, may_lack: Collection[str] = (),
+    partial: bool = False,
 ) -> Folder:  # fmt: skip
     """Open ROOT/train/<class>/ and ROOT/test/<class>/, or ROOT/<class>/ with about `test_fraction` of it held out.
+
+    Without a 'test', one of 'val', 'valid' and 'validation' takes its place.
 
     Args:
         size: that every image becomes; by default a square of the median shorter side of a sample, from 28 to 224.
@@ -52,12 +55,13 @@ def open_folder(
         cache_limit: bytes of pixels to keep; larger data is decoded on demand instead.
         progress: called with (files done, files in all) while files are read.
         may_lack: names of classes whose images may be gone: they are among the classes, and no image has their label.
+        partial: it may be a part of what a model was trained on, of one class or without test images: see `scan`.
 
     Raises:
         UnlearnError: naming the file or folder that is missing, damaged or out of place.
     """
     _check(size, channels, resize)
-    listing = scan(os.fspath(root), test_fraction, may_lack)
+    listing = scan(os.fspath(root), test_fraction, may_lack, partial)
     top = os.path.abspath(root)
     index = read_index(top)
     names = "\0".join(listing.paths)
@@ -91,10 +95,11 @@ def open_folder(
 
 
 def read_anew(
-    root: str | os.PathLike, test_fraction: float, progress: Progress | None = None, may_lack: Collection[str] = ()
-) -> tuple[Listing, np.ndarray]:
+    root: str | os.PathLike, test_fraction: float, progress: Progress | None = None, may_lack: Collection[str] = (),
+    partial: bool = False,
+) -> tuple[Listing, np.ndarray]:  # fmt: skip
     """What lies in the folder, and each file's SHA-256 as (N, 32) uint8, without trusting what the cache knows of it."""
-    listing = scan(os.fspath(root), test_fraction, may_lack)
+    listing = scan(os.fspath(root), test_fraction, may_lack, partial)
     return listing, _digests(os.path.abspath(root), listing, None, progress)
 
 

@@ -12,6 +12,7 @@ from unlearn_cli.data.names import normal, spelled
 from unlearn_cli.errors import UnlearnError
 
 TRAIN, TEST, VAL = "train", "test", "val"
+VALIDATION = ("val", "valid", "validation")  # read as test images where a folder has no others
 ROLES = {
     TRAIN: ("train", "training", "trn", "trainval"),
     TEST: ("test", "tests", "testing", "tst"),
@@ -77,6 +78,26 @@ def looks_split(folders: list[str], nested: Callable[[str], bool]) -> bool:
     return alone and (len(folders) == 2 or TEST in parts)
 
 
+def held_out(root: str, folders: list[str], partial: bool) -> str | None:
+    """The folder of a split root that holds its test images: 'test', or else the only one with validation images.
+
+    None where it is not all of a data set, and has training images alone.
+
+    Raises:
+        UnlearnError: 'train' or 'test' is missing, or goes by another name.
+    """
+    if {TRAIN, TEST} <= set(folders):
+        return TEST
+    parts = by_role(folders)
+    filled = [name for name in parts[VAL] if count_images(f"{root}/{name}")]
+    if TRAIN in folders and not parts[TEST]:
+        if len(filled) == 1 and filled[0] in VALIDATION:
+            return filled[0]
+        if partial and not filled:
+            return None
+    refuse_parts(root, folders)
+
+
 def refuse_parts(root: str, folders: list[str]) -> None:
     """A root that holds parts of a data set, of which 'train' or 'test' is missing or goes by another name."""
     parts = by_role(folders)
@@ -92,7 +113,8 @@ def refuse_parts(root: str, folders: list[str]) -> None:
     hints, beside = [f"rename {rename}"] if rename else [], ""
     if needed == TEST and parts[VAL]:
         beside = f"; {listed(parts[VAL])} {'is' if len(parts[VAL]) == 1 else 'are'} not read"
-        hints.append(f"rename '{parts[VAL][0]}' to 'test', or put test images into test/<class>/")
+        which = f"'{parts[VAL][0]}'" if len(parts[VAL]) == 1 else "the one of them that is meant"
+        hints.append(f"rename {which} to 'test', or put test images into test/<class>/")
     else:
         hints.append(f"put images into {needed}/<class>/, or pass one folder per class, to be split by hash")
     if not all(map(role, folders)):
@@ -204,17 +226,18 @@ def check_spellings(folders: list[str], prefix: str = "") -> None:
             )
 
 
-def unread(top: str, folders: list[str], stray: int) -> list[str]:
-    """A note for each folder with images beside train and test, and for images right beside them."""
-    notes = []
+def unread(top: str, folders: list[str], stray: int, read: list[str]) -> list[str]:
+    """A note for each folder with images beside the parts that are read, and for images right beside them."""
+    notes, parts = [], " and ".join(read)
     for name in folders:
         count = count_images(f"{top}/{name}")
         if count:
-            notes.append(f"the folder '{name}' with {_images(count)} is not read: only train and test are")
+            notes.append(f"the folder '{name}' with {_images(count)} is not read: only {parts} {'are' if len(read) > 1 else 'is'}")
     if len(notes) > SHOWN:
-        notes = [*notes[: SHOWN - 1], f"{len(notes) - SHOWN + 1} more folders with images beside train and test are not read"]
+        notes = [*notes[: SHOWN - 1], f"{len(notes) - SHOWN + 1} more folders with images beside {parts} are not read"]
     if stray:
-        notes.append(f"{_images(stray)} right beside the folders train and test {'are' if stray > 1 else 'is'} not read")
+        where = f"right beside the folder{'s' if len(read) > 1 else ''} {parts}"
+        notes.append(f"{_images(stray)} {where} {'are' if stray > 1 else 'is'} not read")
     return notes
 
 

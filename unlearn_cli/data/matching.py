@@ -11,6 +11,7 @@ from functools import cached_property
 import numpy as np
 
 from unlearn_cli.data.globs import is_glob, literal_prefix, translate
+from unlearn_cli.data.layout import TEST, TRAIN, VALIDATION
 from unlearn_cli.data.lists import ListRead
 from unlearn_cli.data.names import normal
 from unlearn_cli.data.scan import SUFFIXES
@@ -265,10 +266,11 @@ class _Folder:
         if name in self._folders:
             return f"it is a folder: the pattern {one_line(name)}/** means every image in it."
         half, _, rest = name.partition("/")
-        swapped = {"train": f"test/{rest}", "test": f"train/{rest}"}.get(half)
+        others = (TEST, *VALIDATION) if half == TRAIN else (TRAIN,) if half in (TEST, *VALIDATION) else ()
+        swapped = [path for path in (f"{other}/{rest}" for other in others) if path in self.position]
         alike = [path for path in self.paths if _stem(path) == _stem(name)]
         elsewhere = [path for path in self.paths if path.endswith(f"/{last}")]
-        close = [swapped] if swapped in self.position else alike or (elsewhere if len(elsewhere) == 1 else [])
+        close = swapped or alike or (elsewhere if len(elsewhere) == 1 else [])
         if close:
             return f"did you mean '{one_line(close[0])}'?"
         if text.lstrip().startswith("#"):

@@ -80,12 +80,15 @@ class _Walk:
             raise UnlearnError(f"{folder} is a link to a folder that contains it.", "remove the link.")
 
 
-def scan(root: str, test_fraction: float, may_lack: Collection[str] = ()) -> Listing:
+def scan(root: str, test_fraction: float, may_lack: Collection[str] = (), partial: bool = False) -> Listing:
     """List ROOT/train/<class> and ROOT/test/<class>, or ROOT/<class> split by a hash of each path.
+
+    Without a 'test', one of 'val', 'valid' and 'validation' takes its place.
 
     Args:
         may_lack: names of classes whose images may be gone. They are among the classes all the same, so that the
             others keep their numbers.
+        partial: it may be a part of what a model was trained on: there may be no test images, and classes that only these have.
     """
     if not 0 < test_fraction < 1:
         raise UnlearnError(f"{test_fraction} is not a test fraction.", "it lies between 0 and 1, both excluded.")
@@ -96,21 +99,22 @@ def scan(root: str, test_fraction: float, may_lack: Collection[str] = ()) -> Lis
     folders, files = walk.entries("")
     known = [*folders, *(name for name in may_lack if name not in folders)]
     if layout.looks_split(known, lambda name: name in folders and bool(walk.entries(name)[0])):
-        return _presplit(walk, folders, files, may_lack)
-    return _hash_split(walk, folders, files, test_fraction, may_lack)
+        return _presplit(walk, folders, files, may_lack, partial)
+    return _hash_split(walk, folders, files, test_fraction, may_lack, partial)
 
 
-def _presplit(walk: _Walk, folders: list[str], files: list[os.DirEntry], may_lack: Collection[str]) -> Listing:
-    if not {"train", "test"} <= set(folders):
-        layout.refuse_parts(walk.root, folders)
+def _presplit(walk: _Walk, folders: list[str], files: list[os.DirEntry], may_lack: Collection[str], partial: bool) -> Listing:
+    held_out = layout.held_out(walk.root, folders, partial)
+    read = ["train", held_out] if held_out else ["train"]
     layout.refuse_doubles(walk.root, folders)
     found = {}
-    for part in ("test", "train"):  # path order
+    for part in sorted(read):  # path order
         names = _classes(walk, part)
         found |= {f"{part}/{name}": walk.add(f"{part}/{name}") for name in names}
     notes = layout.check_levels(walk.root, found, may_lack)
     trained = {name.removeprefix("train/"): inside.total for name, inside in found.items() if name.startswith("train/")}
-    classes = _known(walk.root, trained, may_lack, "train/")
+    tested = [name.partition("/")[2] for name, inside in found.items() if inside.total and not name.startswith("train/")]
+    classes = _known(walk.root, trained, [*tested, *may_lack] if partial else may_lack, "train/")
     number = {normal(name): i for i, name in enumerate(classes)}
     for name, inside in found.items():
         if inside.total and normal(name.partition("/")[2]) not in number:
@@ -119,14 +123,16 @@ def _presplit(walk: _Walk, folders: list[str], files: list[os.DirEntry], may_lac
                 did_you_mean(name.partition("/")[2], trained) or "every class needs a folder under train/.",
             )
     labels = [(number[normal(name.partition("/")[2])], inside.total) for name, inside in found.items() if inside.total]
-    held_out = len(walk.paths) - sum(trained.values())
-    beside = [name for name in folders if name not in ("train", "test")]
-    notes += layout.unread(walk.root, beside, sum(file.name.lower().endswith(SUFFIXES) for file in files))
-    return _listing(walk, classes, labels, np.arange(len(walk.paths)) < held_out, notes)
+    test = np.repeat([not name.startswith("train/") for name in found], [inside.total for inside in found.values()])
+    if held_out in layout.VALIDATION:
+        notes.append(f"the images in '{held_out}' are read as the test images: there is no folder 'test'")
+    beside, stray = [name for name in folders if name not in read], [file.name.lower().endswith(SUFFIXES) for file in files]
+    notes += layout.unread(walk.root, beside, sum(stray), read)
+    return _listing(walk, classes, labels, test, notes, partial)
 
 
 def _hash_split(
-    walk: _Walk, folders: list[str], files: list[os.DirEntry], test_fraction: float, may_lack: Collection[str]
+    walk: _Walk, folders: list[str], files: list[os.DirEntry], test_fraction: float, may_lack: Collection[str], partial: bool
 ) -> Listing:
     _check_stray("", files)
     layout.check_spellings(folders)
@@ -139,7 +145,7 @@ def _hash_split(
     number = {normal(name): i for i, name in enumerate(classes)}
     labels = [(number[normal(name)], count) for name, count in counts.items() if count]
     test = np.array([path_fraction(path) < test_fraction for path in walk.paths], bool)
-    listing = _listing(walk, classes, labels, test, notes)
+    listing = _listing(walk, classes, labels, test, notes, partial)
     lacking = set(map(normal, may_lack))
     left = np.bincount(listing.labels[~test], minlength=len(classes))
     for name, count in zip(classes, left, strict=True):
@@ -193,9 +199,9 @@ def _known(root: str, counts: dict[str, int], may_lack: Collection[str], prefix:
 
 
 def _listing(
-    walk: _Walk, classes: list[str], labels: list[tuple[int, int]], test: np.ndarray, notes: list[str]
+    walk: _Walk, classes: list[str], labels: list[tuple[int, int]], test: np.ndarray, notes: list[str], partial: bool
 ) -> Listing:
-    if not test.any():
+    if not test.any() and not partial:
         raise UnlearnError(
             f"{walk.root} has no test images.", "add images to test/<class>/, or raise the test fraction."
         )

@@ -68,7 +68,7 @@ def split(
 ) -> Splits:
     """Partition the training images into forget and retain, the test images into forget_test and retain_test.
 
-    What the target withholds is in none of them.
+    What the target withholds is in none of them. Any may be empty, retain where the folder lacks a class that stays.
 
     Args:
         reads: names of the splits that may be had, ALL for every one.
@@ -83,7 +83,7 @@ def split(
     forget[target.images] = True
     wanted = target.task.gone()[images.labels]
     retain = here & ~forget & ~images.test
-    if not retain.any():
+    if not retain.any() and not _lacks_some_that_stay(images, target):
         raise UnlearnError(
             "every training image is to be forgotten; none is left to retain.", "train a new model instead."
         )
@@ -101,6 +101,12 @@ def split(
     }
     parts = {name: Split(name, images, mask.nonzero().squeeze(1), target.task) for name, mask in masks.items()}
     return Splits(parts, reads, target.kind, target.task)
+
+
+def _lacks_some_that_stay(images: Images, target: Target) -> bool:
+    """Whether what is to be retained lies elsewhere: a class that no request forgets has no training image here."""
+    there = torch.bincount(images.labels[~images.test], minlength=target.task.count) > 0
+    return bool((target.task.stays() & ~there).any())
 
 
 def selected(images: Images, fraction: float, seed: int = 0) -> Tensor:

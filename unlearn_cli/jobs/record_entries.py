@@ -137,7 +137,8 @@ def read_folder(told: Deletion, base: Path, progress: Silent) -> Listed:
     forgotten = [*asked.classes, *(name for step in lineage if step.request for name in step.request.classes)]
     root = existing(base, told.data.path, Path.is_dir)
     may_lack = forgotten if told.schema_version > 1 else ()
-    listing, digests = read_anew(root, told.data.test_fraction, decoding(progress), may_lack)
+    # A folder that may be a part of a data set is read as far as it goes: fingerprints tell whether it is what it was.
+    listing, digests = read_anew(root, told.data.test_fraction, decoding(progress), may_lack, partial=told.schema_version > 1)
     names, test = [listing.classes[i] for i in listing.labels.tolist()], listing.test.tolist()
     return Listed(listing.paths, digests, test, requests.named(asked.classes, asked.instances, listing.paths, names, test))
 

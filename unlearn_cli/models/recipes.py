@@ -148,14 +148,10 @@ def adjusted(recipe: Recipe, given: dict[str, Any], owner: str) -> Recipe:
 
 
 def general(attention: bool) -> Recipe:
-    """For networks that nobody here tuned a recipe for.
-
-    Args:
-        attention: whether it is made of attention layers.
-    """
+    """For networks that nobody here tuned a recipe for: convolutions by SGD, attention layers by AdamW with a warm-up."""
     if attention:
-        return Recipe(epochs=10, optimizer="adamw", lr=5e-4, weight_decay=0.05, decay="matrices", clip=1.0, label_smoothing=0.1,
-                      schedule="cosine", warmup=0.1)  # fmt: skip
+        return Recipe(epochs=10, optimizer="adamw", lr=5e-4, weight_decay=0.05, decay="matrices", schedule="cosine", warmup=0.1,
+                      clip=1.0, label_smoothing=0.1)  # fmt: skip
     return Recipe(epochs=10, lr=0.05, momentum=0.9, weight_decay=5e-4, label_smoothing=0.1)
 
 

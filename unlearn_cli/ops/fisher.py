@@ -2,29 +2,67 @@
 
 A layer's weight gradient for one image is made of what went in and of the gradient that came back. The one is recorded for a
 whole batch, the other comes with each backward pass, which stops at the layers' outputs; they are multiplied image by
-image, and squares are summed at once, so that no more than CHUNK numbers of per-image gradients exist at a time.
+image, and squares are summed at once.
+
+Parameters of which that does not tell, `Layers.rest`, are given a copy per image that holds no memory, and the network runs
+on all images at once under torch.func, each with its own copies; the copies' gradients are the images'.
 """
 
-import math
-from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import reduce
+import warnings
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from unlearn_cli.errors import UnlearnError
+from unlearn_cli.ops.per_image import gradients, operand, squared
 
-CHUNK = 1 << 20
-"""So few that they stay in a core's cache between the product and the sum."""
+LARGEST = 1 << 26
+"""Numbers of per-image gradients of the rest that exist at a time, but for those of one image: 256 MiB in float32."""
 Labels = Literal["all", "sampled", "own"]
 Calls = dict[nn.Module, list[tuple[Tensor, GradientEdge]]]
 """The operand of a layer and the place that its output has in the graph, for each call in a forward pass."""
+
+
+@dataclass(frozen=True)
+class Layers:
+    """How the gradients of single images are found in a network.
+
+    Args:
+        telling: the layers whose input and output gradient tell those of their parameters.
+        rest: the names of all other parameters.
+        batched: whether the rest's come from all images at once, or from one image after the other.
+    """
+
+    telling: Sequence[nn.Module]
+    rest: Sequence[str]
+    batched: bool
+
+
+def information(
+    model: nn.Module, layers: Layers, x: Tensor, y: Tensor, labels: Labels, drawn: Tensor | None = None
+) -> Iterator[tuple[str, Tensor]]:
+    """Σ_images Σ_y p_y·( ∂CE(f(x), y)/∂θ )² in parts that add up, by parameter name; the model is in eval mode.
+
+    Args:
+        layers: of this network, by `examined`.
+        x: (n, C, H, W); it is made to require a gradient.
+        y: (n,) labels, for labels = "own".
+        drawn: (n,) uniform on [0, 1), for labels = "sampled".
+    """
+    with recorded(layers.telling) as calls, torch.enable_grad():
+        logits = model(x.requires_grad_())
+    for seed in seeds(logits.detach(), labels, y, drawn):
+        yield from _of_layers(model, calls, logits, seed)
+    if layers.rest:
+        yield from _of_rest(model, layers, x.detach(), lambda logits, part: seeds(
+            logits, labels, y[part], None if drawn is None else drawn[part]))  # fmt: skip
 
 
 def seeds(logits: Tensor, labels: Labels, y: Tensor, drawn: Tensor | None) -> Iterator[Tensor]:
@@ -50,24 +88,101 @@ def seeds(logits: Tensor, labels: Labels, y: Tensor, drawn: Tensor | None) -> It
         yield p - F.one_hot(y, p.shape[1])
 
 
+def examined(model: nn.Module, x: Tensor) -> Layers:
+    """How this network's gradients are found, by trying it on two and on three copies of one image.
+
+    A layer tells them if it has no layers inside, takes one tensor and gives one, both with a row per image, whatever the number
+    of images, and is the only one that uses its parameters. Not so, for instance, class tokens, position embeddings, the
+    weights of nn.MultiheadAttention, and linear layers on windows of images.
+
+    Where torch.func cannot run the network on all images at once (in-place steps on what all images share, control flow that
+    looks at values), or gives other gradients than a plain backward pass, the rest's come from a loop over the images.
+
+    Args:
+        x: (n, C, H, W), of which the first image is taken; the model is in eval mode.
+    """
+    names = {id(p): name for name, p in model.named_parameters()}
+    owners = Counter(id(p) for module in model.modules() for p in module._parameters.values() if p is not None)
+    able = [module for module in model.modules() if module._parameters.keys() and not any(True for _ in module.children())]
+    able = [module for module in able if (own := list(module.parameters())) and all(owners[id(p)] == 1 for p in own)]
+    for n in (2, 3):
+        able = _telling(model, able, x[:1].detach().expand(n, *x.shape[1:]).clone())
+    told = {id(p) for module in able for p in module.parameters()}
+    rest = [name for key, name in names.items() if key not in told]
+    return Layers(able, rest, batched=not rest or _agree(model, rest, x[:1].detach().expand(2, *x.shape[1:]).clone()))
+
+
+def _agree(model: nn.Module, rest: Sequence[str], x: Tensor) -> bool:
+    """Whether all images at once give the gradients that a plain backward pass gives."""
+    from torch.func import functional_call
+
+    shared = {name: p.detach().requires_grad_() for name, p in model.named_parameters() if name in set(rest)}
+    try:
+        with torch.enable_grad():
+            plain = functional_call(model, shared, (x,))
+            plain = torch.autograd.grad(plain.sum(), list(shared.values()), allow_unused=True)
+            copies = {name: p.detach().expand(len(x), *p.shape).requires_grad_() for name, p in shared.items()}
+            each = torch.autograd.grad(_each(model, copies, x, True).sum(), list(copies.values()), allow_unused=True)
+    except RuntimeError:
+        return False
+    if [g is None for g in plain] != [g is None for g in each]:
+        return False
+    pairs = [(one.double(), other.double().sum(0)) for one, other in zip(plain, each, strict=True) if one is not None]
+    off, size = (sum(float(t.square().sum()) for t in of) for of in ([a - b for a, b in pairs], [a for a, _ in pairs]))
+    return off <= 1e-3 * size  # half precision rounds; a step that torch.func leaves out is more
+
+
+def _telling(model: nn.Module, able: Sequence[nn.Module], x: Tensor) -> list[nn.Module]:
+    """Which of the layers tell the gradients of their parameters for these images."""
+    n, found, entered = len(x), dict.fromkeys(able, 0), {}
+    flags = [(p, p.requires_grad) for p in model.parameters()]
+
+    def enter(module: nn.Module, inputs: tuple, keywords: dict) -> None:
+        entered[module] = inputs[0]._version if len(inputs) == 1 and isinstance(inputs[0], Tensor) and not keywords else None
+        for p in module.parameters():
+            p.requires_grad_(False)  # so that a gradient which still arrives came by another way than through this layer
+
+    def leave(module: nn.Module, inputs: tuple, keywords: dict, output: object) -> None:
+        rows = entered[module] is not None and isinstance(output, Tensor) and len(inputs[0]) == len(output) == n
+        fits = rows and inputs[0]._version == entered[module] and _known(module, *inputs, output)
+        found[module] += 1 if fits else float("-inf")
+        for p in module.parameters():
+            p.requires_grad_(True)
+
+    hooks = [module.register_forward_pre_hook(enter, with_kwargs=True) for module in able]
+    hooks += [module.register_forward_hook(leave, with_kwargs=True) for module in able]
+    try:
+        for p, _ in flags:
+            p.requires_grad_(True)
+        with torch.enable_grad():
+            reached = torch.autograd.grad(model(x.requires_grad_()).sum(), [p for p, _ in flags], allow_unused=True)
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for p, flag in flags:
+            p.requires_grad_(flag)
+    elsewhere = {id(p) for (p, _), gradient in zip(flags, reached, strict=True) if gradient is not None}
+    return [module for module in able if found[module] > 0 and not any(id(p) in elsewhere for p in module.parameters())]
+
+
+def _known(module: nn.Module, x: Tensor, output: Tensor) -> bool:
+    """Whether the layer's gradients can be computed from its input and output."""
+    with suppress(RuntimeError), torch.no_grad():
+        gradients(module, operand(module, x, output.dtype), output.detach())
+        return True
+    return False
+
+
 @contextmanager
-def recorded(model: nn.Module) -> Iterator[Calls]:
-    """Record the layers that have parameters of their own, in the forward passes inside."""
-    owners = [module for module in model.modules() if any(True for _ in module.parameters(recurse=False))]
-    for module in owners:
-        if any(True for _ in module.children()):
-            raise UnlearnError(f"a {type(module).__name__} holds parameters beside its layers; their gradients per image "
-                               "are not known.", "take another method.")  # fmt: skip
-    if sum(len(list(module.parameters(recurse=False))) for module in owners) > len(list(model.parameters())):
-        raise UnlearnError("two layers of the network share a parameter; its gradients per image are not known.",
-                           "take another method.")  # fmt: skip
+def recorded(telling: Sequence[nn.Module]) -> Iterator[Calls]:
+    """Record these layers in the forward passes inside."""
     calls: Calls = defaultdict(list)
 
     def record(module: nn.Module, inputs: tuple, output: Tensor) -> None:
         # The edge, not the output: a ReLU in place would put itself into the output's history.
         calls[module].append((operand(module, inputs[0], output.dtype), get_gradient_edge(output)))
 
-    hooks = [module.register_forward_hook(record) for module in owners]
+    hooks = [module.register_forward_hook(record) for module in telling]
     try:
         yield calls
     finally:
@@ -75,7 +190,7 @@ def recorded(model: nn.Module) -> Iterator[Calls]:
             hook.remove()
 
 
-def squares(model: nn.Module, calls: Calls, outputs: Tensor, seed: Tensor) -> Iterator[tuple[str, Tensor]]:
+def _of_layers(model: nn.Module, calls: Calls, outputs: Tensor, seed: Tensor) -> Iterator[tuple[str, Tensor]]:
     """Σ_images ( ∂<seed, outputs>/∂θ )² by parameter name, in one backward pass that keeps the graph.
 
     Args:
@@ -83,99 +198,50 @@ def squares(model: nn.Module, calls: Calls, outputs: Tensor, seed: Tensor) -> It
         seed: (n, C) gradient by the outputs.
     """
     edges = [edge for made in calls.values() for _, edge in made]
+    if not edges:
+        return
     grads = iter(torch.autograd.grad(outputs, edges, seed, retain_graph=True, allow_unused=True))
     pairs = {module: [(x, g) for (x, _), g in zip(made, grads, strict=False) if g is not None] for module, made in calls.items()}
     with torch.no_grad():
         for prefix, module in model.named_modules():
             if pairs.get(module):
-                for name, part in _squares(module, pairs[module]).items():
+                for name, part in squared(module, pairs[module]).items():
                     yield f"{prefix}.{name}" if prefix else name, part
 
 
-def _squares(module: nn.Module, calls: list[tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
-    """Of one layer; the gradients of several calls in a forward pass add up before they are squared."""
-    own = dict(module.named_parameters(recurse=False))
-    dtype = next(iter(own.values())).dtype
-    many = max(1, CHUNK // sum(p.numel() for p in own.values()))
-    total = dict.fromkeys(own, 0)
-    for first in range(0, len(calls[0][0]), many):
-        parts = [per_image(module, *alike(x[first : first + many], g[first : first + many], dtype)) for x, g in calls]
-        for name in own:
-            total[name] += reduce(torch.add, (part[name].to(dtype) for part in parts)).square_().sum(0)
-    if isinstance(module, nn.Conv2d):
-        total["weight"] = total["weight"].movedim(-1, 1)
-    return total
+def _of_rest(
+    model: nn.Module, layers: Layers, x: Tensor, seeded: Callable[[Tensor, slice], Iterator[Tensor]]
+) -> Iterator[tuple[str, Tensor]]:
+    """The same of all other parameters, for a few images at a time; `seeded` gives the seeds of a slice of the images."""
+    shared = {name: p.detach() for name, p in model.named_parameters() if name in set(layers.rest)}
+    many = max(1, LARGEST // sum(p.numel() for p in shared.values()))
+    for first in range(0, len(x), many):
+        part = slice(first, first + many)
+        images = x[part]
+        own = {name: p.expand(len(images), *p.shape).requires_grad_() for name, p in shared.items()}
+        with torch.enable_grad():
+            outputs = _each(model, own, images, layers.batched)
+        for seed in seeded(outputs.detach(), part):
+            grads = torch.autograd.grad(outputs, list(own.values()), seed, retain_graph=True, allow_unused=True)
+            for (name, p), g in zip(shared.items(), grads, strict=True):
+                if g is not None:
+                    yield name, g.to(p.dtype).square().sum(0)
 
 
-def alike(x: Tensor, g: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Both factors of a product in bfloat16, if that is what the layer computed in, else in the parameters' type."""
-    return (x, g) if x.dtype == g.dtype == torch.bfloat16 else (x.to(dtype), g.to(dtype))
+def _each(model: nn.Module, own: dict[str, Tensor], x: Tensor, batched: bool) -> Tensor:
+    """(n, C) outputs for images of which each has parameters of its own, (n, *shape) by name."""
+    from torch.func import functional_call, vmap
 
+    def one(own: dict[str, Tensor], image: Tensor) -> Tensor:
+        return functional_call(model, own, (image[None],))[0]
 
-def operand(module: nn.Module, x: Tensor, dtype: torch.dtype) -> Tensor:
-    """What a layer's weights are multiplied with, from what went in: the same for every backward pass.
-
-    Args:
-        dtype: of what came out; bfloat16 only if the layer computed in it.
-    """
-    x = x.detach()
-    half = dtype == torch.bfloat16 and isinstance(module, (nn.Conv2d, nn.Linear))
-    x = x.to(dtype if half else next(module.parameters()).dtype)
-    if isinstance(module, nn.Conv2d):
-        return patches(module, x)
-    if isinstance(module, nn.Linear):  # (n, vectors, inputs)
-        return x.reshape(len(x), -1, x.shape[-1])
-    if isinstance(module, _BatchNorm):  # (n, channels, places): in eval mode it is a scale and a shift
-        if module.running_mean is None:
-            raise UnlearnError("a BatchNorm layer without running statistics mixes the images.", "take another method.")
-        scale = torch.rsqrt(module.running_var + module.eps)
-        return (x.reshape(len(x), x.shape[1], -1) - module.running_mean[:, None]) * scale[:, None]
-    return x
-
-
-def patches(module: nn.Conv2d, x: Tensor) -> Tensor:
-    """(n, groups, places, patch): the patches that the kernel sees, a patch by rows, columns, channels.
-
-    In that order a row of a patch lies in one piece where the network keeps its images by places, so that this is copied fast.
-    """
-    mode = "constant" if module.padding_mode == "zeros" else module.padding_mode
-    x = F.pad(x, module._reversed_padding_repeated_twice, mode)
-    size = [(of - d * (k - 1) - 1) // s + 1 for of, k, d, s in
-            zip(x.shape[2:], module.kernel_size, module.dilation, module.stride, strict=True)]  # fmt: skip
-    n, channel, *place = x.stride()
-    depth = x.shape[1] // module.groups
-    step = [a * b for a, b in zip(place, module.stride, strict=True)]
-    inner = [a * b for a, b in zip(place, module.dilation, strict=True)]
-    shape = len(x), module.groups, *size, *module.kernel_size, depth
-    return x.as_strided(shape, (n, depth * channel, *step, *inner, channel)).reshape(len(x), module.groups, math.prod(size), -1)
-
-
-def per_image(module: nn.Module, x: Tensor, g: Tensor) -> dict[str, Tensor]:
-    """(n, *shape) gradients by a layer's parameters, image by image; of a kernel with its channels last.
-
-    Args:
-        x: (n, ..) operand.
-        g: (n, ..) gradient by what came out of the layer.
-    """
-    if isinstance(module, nn.Conv2d):
-        g = g.flatten(2)
-        weight = (g.unflatten(1, (module.groups, -1)) @ x).reshape(len(x), module.out_channels, *module.kernel_size, -1)
-        return {"weight": weight, "bias": g.sum(2)}
-    if isinstance(module, nn.Linear):
-        g = g.reshape(len(g), -1, g.shape[-1])
-        return {"weight": g.transpose(1, 2) @ x, "bias": g.sum(1)}
-    if isinstance(module, _BatchNorm):
-        g = g.reshape(len(g), g.shape[1], -1)
-        return {"weight": (g * x).sum(2), "bias": g.sum(2)}
-    return _through(module, x, g)
-
-
-def _through(module: nn.Module, x: Tensor, g: Tensor) -> dict[str, Tensor]:
-    """Of any other layer: through it once more, image by image under torch.func."""
-    from torch.func import functional_call, grad, vmap
-
-    def inner(parameters: dict[str, Tensor], x: Tensor, g: Tensor) -> Tensor:
-        return (functional_call(module, parameters, (x[None],)) * g[None]).sum()
-
-    own = {name: p.detach() for name, p in module.named_parameters(recurse=False)}
-    return vmap(grad(inner), (None, 0, 0))(own, x, g)
+    if batched:
+        fast = torch.backends.mha.get_fastpath_enabled()
+        torch.backends.mha.set_fastpath_enabled(False)  # it has no gradients, and does not see that some are wanted here
+        try:
+            with sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "There is a performance drop")
+                return vmap(one, randomness="different")(own, x)
+        finally:
+            torch.backends.mha.set_fastpath_enabled(fast)
+    return torch.stack([one({name: p[i] for name, p in own.items()}, x[i]) for i in range(len(x))])

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from unlearn_cli.data.splits import Split
 from unlearn_cli.engine.run import Run
-from unlearn_cli.ops.fisher import Labels, recorded, seeds, squares
+from unlearn_cli.ops.fisher import Labels, examined, information
 
 
 def diagonal(run: Run, model: nn.Module, split: Split, labels: Labels = "all", size: int = 32) -> dict[str, Tensor]:
@@ -21,16 +21,15 @@ def diagonal(run: Run, model: nn.Module, split: Split, labels: Labels = "all", s
     modes = {module: module.training for module in model.modules()}
     model.eval()
     total = {name: torch.zeros_like(p) for name, p in model.named_parameters()}
+    layers = None
     run.progress.start("Fisher information", len(split))
     for b in run.batches(split, size=size, shuffle=False):
         drawn = torch.rand(b.size, generator=run.noise, dtype=torch.float64)[b.share] if labels == "sampled" else None
         if len(b.y) == 0:
             continue
-        with recorded(model) as calls, torch.enable_grad():
-            logits = model(b.x.requires_grad_())
-        for seed in seeds(logits.detach(), labels, b.y, drawn):
-            for name, part in squares(model, calls, logits, seed):
-                total[name] += part
+        layers = layers or examined(model, b.x)
+        for name, part in information(model, layers, b.x, b.y, labels, drawn):
+            total[name] += part
     run.progress.end()
     for module, mode in modes.items():
         module.training = mode
