@@ -289,3 +289,25 @@ def test_what_was_forgotten_on_other_classes_is_never_passed_over_nor_taken_for_
     done = unlearn("evaluate", after, "--only-last", "--json", "--device", "cpu")
     assert (done.code, "that is not judged" in notes(done)) == (0, True)
     assert json.loads(done.out)["title"] == "after.safetensors: forgot class five"
+
+
+NET = """
+from torch import nn
+
+
+class Net(nn.Sequential):
+    def __init__(self, num_classes=4):
+        super().__init__(nn.Conv2d(3, 4, 3, 4), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(16, num_classes))
+"""
+
+
+def test_code_of_the_users_is_named_on_the_command_line_each_time(train, tmp_path):
+    (tmp_path / "net.py").write_text(NET)
+    named = ("--arch", f"{tmp_path / 'net.py'}:Net")
+    _, start = train("low", "start", *named, "--size", "28")
+    done, tuned = train("high", "tuned", "--weights", start, *named)
+    assert done.code == 0, done.err
+    assert same(train(None, "again", "--like", tuned, *named, quick=PLAIN)[1], tuned)
+    for done, output in (train("high", "out", "--weights", start), train(None, "out", "--like", tuned, quick=PLAIN)):
+        assert (done.code, output.exists()) == (2, False)
+        assert "code that only the command line may name" in done.err

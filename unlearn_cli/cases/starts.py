@@ -101,8 +101,12 @@ def open_start(
     if record is None and told is None and arch is None and known is None:
         raise UnlearnError(f"{name} has no record of its architecture.", f"pass --arch: {models.known()}")
     if record is not None:
-        architecture, notes = architecture_of(record, arch, name)
-        wanted = architecture.parsed(given, record.input.size) if typed == architecture.name else None
+        if known and known[0].name == record.architecture:     # the user's own code is named on the command line once
+            architecture, notes = known[0], []
+        else:
+            architecture, notes = architecture_of(record, arch, name)
+        same = typed is not None and (typed == architecture.name or architecture.digest is not None)
+        wanted = architecture.parsed(given, record.input.size) if same else None
         if typed and (wanted is None or any(wanted[name] != record.architecture_settings.get(name) for name in given)):
             raise UnlearnError(f"{name} is {_in_words(record)}, and --arch says {arch}.", "leave out --arch.")
         if said := [option for option, value in (("--size", size), ("--channels", channels)) if value is not None]:

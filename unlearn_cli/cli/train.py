@@ -18,8 +18,9 @@ Target = Annotated[
 ]
 Arch = Annotated[
     str | None,
-    o.option("--arch", help="Architecture: resnet18 (the default), compact, allcnn.", panel=o.MODEL, metavar="ARCH"),
-]
+    o.option("--arch", help="Architecture: resnet18 (the default), compact, allcnn, vit, torchvision/NAME and others.", panel=o.MODEL,
+             metavar="ARCH"),
+]  # fmt: skip
 Epochs = Annotated[
     int | None,
     o.option("--epochs", help="Passes over the training images.", panel=o.RUN, min=1, metavar="N"),

@@ -66,6 +66,8 @@ def train(
         resume: go on from the state that a killed training left beside OUTPUT.
     """
     own = {"--arch": arch, "--epochs": epochs, "--set": chosen, "--recipe": recipe, "--size": size, "--channels": channels}
+    if arch is not None and ".py:" in arch:     # the user's code: no checkpoint says it, as no file may have it run
+        del own["--arch"]
     if like is not None and (given := [name for name, value in own.items() if value not in (None, {})]):
         raise UnlearnError(f"--like takes from the checkpoint what {given[0]} says.", f"leave out {', '.join(given)} or --like.")
     if like is None and data is None:
@@ -83,7 +85,7 @@ def train(
 
     forgotten = lists if without_forgotten else None
     if like is not None:
-        plan = _like(like, data, weights, without, forgotten, evidence, test_fraction, output, options)
+        plan = _like(like, arch, data, weights, without, forgotten, evidence, test_fraction, output, options)
     else:
         settings = (chosen or {}) | ({"epochs": epochs} if epochs else {})
         plan = _anew(data, arch, weights, recipe, settings, size, channels, without, forgotten, test_fraction, output, options)
@@ -129,11 +131,11 @@ def _anew(
 
 
 def _like(
-    like: str, data: str | None, weights: str | None, without: Request, forgotten: Sequence[Request] | None, evidence: str | None,
-    test_fraction: float, output: str, options: Options,
+    like: str, arch: str | None, data: str | None, weights: str | None, without: Request, forgotten: Sequence[Request] | None,
+    evidence: str | None, test_fraction: float, output: str, options: Options,
 ) -> Plan:  # fmt: skip
     """A training as a checkpoint's was, and from the same weights."""
-    model = load(like, Plain(data=data, test_fraction=test_fraction), options, evidence=evidence)
+    model = load(like, Plain(arch=arch, data=data, test_fraction=test_fraction), options, evidence=evidence)
     known, fraction = model.record, model.record.data.test_fraction if model.record.data else test_fraction
     source = training_of(known.lineage).source
     if source is None and weights is not None:
