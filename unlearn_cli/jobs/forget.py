@@ -72,7 +72,7 @@ def forget(
     before = requests.resolvable(earlier, loaded.folder, lists, kept)
     meant = _evidence(wanted, target, loaded, lists) if keep_evidence else []
 
-    run, tensors, carved = unlearn(loaded, chosen, values, target, options, selection_fraction, logged=bool(log))
+    run, tensors, carved = unlearn(loaded, chosen, values, target, options, selection_fraction, bool(log), settings or {})
     if unchanged(loaded, tensors) and not requests.is_covered(target, earlier, loaded.folder, kept):
         raise UnlearnError(f"{method} changed no tensor of {loaded.name}: it stopped at {run.stopped_by}.",
                            "choose other settings or another method; `unlearn evaluate` shows what the model knows.")  # fmt: skip
