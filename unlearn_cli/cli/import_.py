@@ -7,7 +7,7 @@ import typer
 from unlearn_cli.cli import options as o
 from unlearn_cli.cli import run
 
-File = Annotated[str, typer.Argument(metavar="FILE", help="What torch.save wrote: .pth, .pt, .bin, .ckpt, .pth.tar.")]
+File = Annotated[str, typer.Argument(metavar="FILE", help="What torch.save wrote: .pth, .pt, .bin, .ckpt, .pth.tar; or .parquet.")]
 Key = Annotated[
     str | None,
     o.option("--key", help="The dotted path of keys to the state dict, if not the usual one: state_dict_ema.", panel=o.MODEL,
@@ -19,7 +19,8 @@ def import_(
     file: File, key: Key = None, output: o.Output = None, force: o.Force = False, quiet: o.Quiet = False, json: o.Json = False
 ) -> None:
     """Take the weights out of a pickled PyTorch file, a training checkpoint too, into a safetensors file, by default beside it.
-    Nothing that FILE names is run; a file that needs full unpickling is refused with the way out.
+    Nothing that FILE names is run; a file that needs full unpickling is refused with the way out. Images in Parquet files become
+    a folder.
 
     Example: unlearn import model_best.pth.tar -o model.safetensors
     """

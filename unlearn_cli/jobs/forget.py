@@ -157,7 +157,7 @@ def _default_name(loaded: Loaded, method: str, slug: str) -> str:
     if path is None:
         return store.PIPE
     stem = path.name.removesuffix(".safetensors")
-    if len(stem.encode()) > LONGEST and (steps := [step for step in loaded.record.lineage if step.source]):
+    if len(stem.encode()) > LONGEST and (steps := [s for s in loaded.record.lineage if s.source and s.operation != "train"]):
         stem = f"{steps[0].source.name.removesuffix('.safetensors')}.{len(steps)}-steps"
     return str(path.with_name(f"{stem}.{method}-{slug}.safetensors"))
 
