@@ -3,8 +3,9 @@
     python -m tests.benchmarks.large_heads DATA [--images 100] [--threads 1] [--turns 3]
 
 DATA is an image folder with train/ and test/; five of its classes are taken. No weights are downloaded: the networks are random,
-and the five rows of the head are fitted to their classes' features by ridge regression, so that the model knows them. Each turn runs in a process of
-its own: one inference pass over the forget set, then `forget`, whose own seconds are set against it. Prints JSON.
+and the five rows of the head are fitted to their classes' features by ridge regression, so that the model knows them. Each turn
+runs in a process of its own: one inference pass over the forget set, then `forget`, whose own seconds are set against it. Prints
+JSON.
 """
 
 import argparse
