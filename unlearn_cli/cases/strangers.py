@@ -84,6 +84,10 @@ def described(
     if fed is not None and told is None and beside is None and (plain.size, plain.mean, plain.std) == (None, None, None):
         notes.append(f"images are prepared as for the weights of {architecture.name} that its library has")
 
+    notes += [f"{architecture.name} is built with {key}={value}, as its published weights want it; pass --arch "
+              f"{architecture.name},{key}=false for those that were trained without"
+              for key, value in architecture.assumed.items() if key not in settings]  # fmt: skip
+
     images = {"size": plain.size or (fed.size if fed else None), "test_fraction": plain.test_fraction}
     if fed is not None and fed.resize is not None and images["size"] == fed.size:
         images["resize"] = fed.resize

@@ -30,6 +30,7 @@ def find(name: str, config: dict[str, Any] | None = None) -> Architecture:
     return Architecture(
         name=f"torchvision/{name}", construct=construct, recipe=general("image_size" in takes), settings=None, channels=(3,),
         input=input_of(library.get_model_weights(name)), aside=HELPERS if "aux_logits" in takes else (),
+        assumed={"transform_input": True} if "transform_input" in takes else {},
     )  # fmt: skip
 
 
