@@ -231,7 +231,7 @@ def compared(full: str, place: Path, work: Path, largest: float) -> dict:
              "parameters": sum(p.numel() for p in theirs.parameters())}  # fmt: skip
     if not torch.isfinite(wanted if isinstance(wanted, torch.Tensor) else wanted[0]).all():
         raise ValueError("its random weights give logits that are not finite")
-    save_file({key: value.contiguous() for key, value in theirs.state_dict().items()}, work / "theirs.safetensors")
+    save_file({key: value.clone() for key, value in theirs.state_dict().items()}, work / "theirs.safetensors")
 
     architecture = models.find(full, typed=True)
     transform, fed = TRANSFORM[library](name, size)

@@ -230,6 +230,38 @@ def test_what_has_no_linear_layer_at_its_end_is_refused_with_one_line(build, lin
     assert "\n" not in error.value.problem + error.value.hint
 
 
+class Learned(nn.Module):
+    """What is done with the scores hangs on a weight of which a new network shows nothing."""
+
+    def __init__(self, how, start):
+        super().__init__()
+        self.one, self.two, self.how = fc(), fc(), how
+        self.share = nn.Parameter(start)
+
+    def forward(self, x):
+        x = x.flatten(1)
+        return self.how(self.one(x), self.two(x), self.share)
+
+
+LEARNED = {
+    "a scale that begins at one": (lambda one, two, share: one * share, torch.ones(())),
+    "a bias that begins at zero": (lambda one, two, share: one + share, torch.zeros(CLASSES)),
+    "shares of heads that begin equal": (lambda one, two, share: torch.stack([one, two], -1) @ share.softmax(0), torch.zeros(2)),
+    "a temperature before a softmax": (lambda one, two, share: (one / share).softmax(1), torch.ones(1)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("how", "start"), LEARNED.values(), ids=LEARNED)
+def test_a_head_whose_scores_are_changed_by_learned_weights_is_refused_before_these_are_learned(how, start):
+    learned = Net(head=Learned(how, start))
+    tensors = copy.deepcopy(learned.state_dict())
+    with pytest.raises(UnlearnError, match="not the output of a linear layer"):
+        presented(learned)
+    assert all(torch.equal(tensor, tensors[key]) for key, tensor in learned.state_dict().items()), "the trial left its weights"
+    fixed = Net(head=Learned(lambda one, two, share: (one + two) / 2, start))
+    assert presented(fixed).head == JOINED
+
+
 class Raises(nn.Module):
     def forward(self, x):
         raise KeyError("depth")

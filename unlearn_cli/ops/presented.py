@@ -70,7 +70,8 @@ def present(model: nn.Module, sample: Tensor, what: str, name: str | None = None
     """Find the head of a network, whatever it is, and present the network by it; in place.
 
     Every layer that could be the head gives random numbers in place of its output, and the network's output tells which of
-    them it is made of: no weight can hide it.
+    them it is made of. All else that is learned is another in this trial than in a new network, where a scale of one or equal
+    shares of several heads would look like none: no weight can hide what is done with the heads.
 
     Args:
         sample: (2, C, H, W) images.
@@ -160,6 +161,10 @@ def _tried(model: nn.Module, layers: dict[str, nn.Module], sample: Tensor, what:
         return hook
 
     modes = [(module, module.training) for module in model.modules()]
+    others = [one for one in (*model.parameters(), *model.buffers()) if _may_scale(one)]
+    kept = [one.data for one in others]
+    for one in others:
+        one.data = one.data + 0.5 + torch.rand(one.shape, generator=draw).to(one)
     hooks = [module.register_forward_hook(instead(key)) for key, module in layers.items()]
     try:
         output = model.eval()(sample)
@@ -169,6 +174,8 @@ def _tried(model: nn.Module, layers: dict[str, nn.Module], sample: Tensor, what:
         raise UnlearnError(f"{what} does not take images of {height} x {width} pixels and {sample.shape[1]} channels ({reason}).",
                            "pass the --size that it was made for.") from None  # fmt: skip
     finally:
+        for one, own in zip(others, kept, strict=True):
+            one.data = own
         for hook in hooks:
             hook.remove()
         for module, mode in modes:
@@ -178,6 +185,11 @@ def _tried(model: nn.Module, layers: dict[str, nn.Module], sample: Tensor, what:
         raise UnlearnError(f"{what} gives {kind} for {len(sample)} images, not a score per image and class.",
                            "it has to be a classifier.")  # fmt: skip
     return given, output
+
+
+def _may_scale(one: Tensor) -> bool:
+    """Whether scores could be multiplied with it, or be added to it; kernels and matrices of a million numbers are left alone."""
+    return not nn.parameter.is_lazy(one) and one.is_floating_point() and one.numel() <= 1 << 20
 
 
 def answers_alone(model: nn.Module) -> nn.Module:
