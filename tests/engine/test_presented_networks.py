@@ -51,3 +51,22 @@ def test_the_logits_are_those_of_the_head_on_the_features_and_the_network_comes_
     torch.testing.assert_close(model(x), before, rtol=0, atol=1e-6)  # in its kernels' order in memory, which stays
     assert not any("forward" in vars(module) for module in model.modules())
     assert all(torch.equal(tensor, tensors[key]) for key, tensor in model.state_dict().items())
+
+
+class Deep(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.flat, self.deep, self.head = nn.Conv2d(3, 4, 3), nn.Conv3d(1, 2, 3, padding=1), nn.Linear(8, 5)
+
+    def forward(self, x):
+        return self.head(self.deep(self.flat(x)[:, None]).mean((3, 4)).flatten(1))
+
+
+def test_a_network_with_kernels_of_three_dimensions_is_taken_in():
+    model = Deep().eval()
+    found = present(model, torch.randn(2, 3, 8, 8), "net")
+    x = torch.randn(4, 3, 8, 8)
+    run = Run(Options(device="cpu", precision="float32"), [0.5] * 3, [0.5] * 3)
+    before = model(x)
+    with run.adopted(model, found.head) as adopted:
+        torch.testing.assert_close(adopted(x), before)

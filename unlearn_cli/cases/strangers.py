@@ -84,10 +84,6 @@ def described(
     if fed is not None and told is None and beside is None and (plain.size, plain.mean, plain.std) == (None, None, None):
         notes.append(f"images are prepared as for the weights of {architecture.name} that its library has")
 
-    notes += [f"{architecture.name} is built with {key}={value}, as its published weights want it; pass --arch "
-              f"{architecture.name},{key}=false for those that were trained without"
-              for key, value in architecture.assumed.items() if key not in settings]  # fmt: skip
-
     images = {"size": plain.size or (fed.size if fed else None), "test_fraction": plain.test_fraction}
     if fed is not None and fed.resize is not None and images["size"] == fed.size:
         images["resize"] = fed.resize
@@ -95,10 +91,12 @@ def described(
         images["channels"] = told.channels if told else architecture.channels[-1]
     names = _names(plain, told)
     folder = _opened(plain, options, beside, names, erased, images)
+    ran = architecture.parsed(settings, folder.images.size)
+    notes += [f"{architecture.name} was taken with {key}={ran[key]}; pass --arch {architecture.name},{key}=VALUE if the weights were "
+              "trained with another" for key in architecture.assumed if key not in settings]  # fmt: skip
     classes = len(names or folder.classes)
     if not architecture.ours:
-        model, found = new(architecture, classes, images["channels"], folder.images.size,
-                           architecture.parsed(settings, folder.images.size), 0, plain.head)  # fmt: skip
+        model, found = new(architecture, classes, images["channels"], folder.images.size, ran, 0, plain.head)
         channels = channels_of(model, checkpoint.tensors)
         if channels in architecture.channels and channels != images["channels"]:
             images["channels"] = channels

@@ -43,7 +43,8 @@ class Networks:
 
     def take_in(self, model: nn.Module, head: str) -> nn.Module:
         """Bring a network to the device for good; `head` is the name of its last layer."""
-        model.to(self.device, self.dtype, memory_format=torch.channels_last)
+        deep = any(p.dim() == 5 for p in model.parameters())  # kernels of three dimensions have no such order
+        model.to(self.device, self.dtype, memory_format=torch.contiguous_format if deep else torch.channels_last)
         layer = model.get_submodule(head)
         run_in(model, layer, self.precision)
         self.ranks.synchronise_batchnorm(model)

@@ -30,7 +30,7 @@ class Architecture:
         digest: SHA-256 of the file with its code, where that is the user's.
         config: its library's own description, from which it is built.
         aside: what begins the names of tensors that its files may hold and that answer nothing: helpers of its training.
-        assumed: settings as the weights that its library publishes want them, which it does not take by itself.
+        assumed: settings that nobody can read off weights, and what is taken where nobody says them.
     """
 
     name: str

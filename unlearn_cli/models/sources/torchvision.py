@@ -30,8 +30,13 @@ def find(name: str, config: dict[str, Any] | None = None) -> Architecture:
     return Architecture(
         name=f"torchvision/{name}", construct=construct, recipe=general("image_size" in takes), settings=None, channels=(3,),
         input=input_of(library.get_model_weights(name)), aside=HELPERS if "aux_logits" in takes else (),
-        assumed={"transform_input": True} if "transform_input" in takes else {},
+        assumed=assumed(takes),
     )  # fmt: skip
+
+
+def assumed(takes: typing.Mapping[str, Any]) -> dict[str, Any]:
+    """What the weights that torchvision publishes want, and it would not take for a file: a normalisation of their own."""
+    return {"transform_input": True} if "transform_input" in takes else {}
 
 
 def built(name: str, builder: Callable, arguments: dict[str, Any]):
