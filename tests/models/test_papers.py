@@ -72,7 +72,7 @@ def test_the_standard_stem_gives_torchvisions_own_outputs(name):
     assert torch.equal(model.eval()(x), theirs.eval()(x))
     small, _ = built(name, 64)
     small.load_state_dict(model.state_dict())
-    assert not torch.allclose(small.eval()(x), theirs(x), rtol=0.01, atol=0), "the small stem is another function of the same weights"
+    assert not torch.allclose(small.eval()(x), theirs(x), rtol=0.01, atol=0), "another function of the weights"
 
 
 @pytest.mark.parametrize("name", LIGHT)

@@ -189,10 +189,10 @@ class Scaling(nn.Linear):
 
 REFUSED = {
     "a ReLU after the head": (
-        lambda: Net(head=flat(fc(), nn.ReLU())), r"not the output of a linear layer \(the last that runs is 'head.1'\)"),
+        lambda: Net(head=flat(fc(), nn.ReLU())), r"not the output of a linear layer \(more is done after 'head.1', the last that"),
     "pooling after the head": (
         lambda: Net(head=nn.Sequential(nn.Upsample(scale_factor=3), pixel(), nn.AdaptiveAvgPool2d(1), nn.Flatten())),
-        r"not the output of a linear layer \(the last that runs is 'head.1'\)"),
+        r"not the output of a linear layer \(more is done after 'head.1', the last that runs\)"),
     "a scaled head": (lambda: Net(lambda scores: 3 * scores, head=flat(fc())), "not the output of a linear layer"),
     "a head with a temperature": (lambda: Net(lambda scores: (3 * scores).softmax(1), head=flat(fc())), "not the output"),
     "heads that are added": (lambda: Net(lambda x: x, head=Added()), "not the output of a linear layer"),

@@ -92,8 +92,8 @@ def described(
     names = _names(plain, told)
     folder = _opened(plain, options, beside, names, erased, images)
     ran = architecture.parsed(settings, folder.images.size)
-    notes += [f"{architecture.name} was taken with {key}={ran[key]}; pass --arch {architecture.name},{key}=VALUE if the weights were "
-              "trained with another" for key in architecture.assumed if key not in settings]  # fmt: skip
+    notes += [f"{architecture.name} was taken with {key}={ran[key]}; pass --arch {architecture.name},{key}=VALUE if its weights "
+              "were trained with another" for key in architecture.assumed if key not in settings]  # fmt: skip
     classes = len(names or folder.classes)
     if not architecture.ours:
         model, found = new(architecture, classes, images["channels"], folder.images.size, ran, 0, plain.head)

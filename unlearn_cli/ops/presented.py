@@ -109,7 +109,7 @@ def present(model: nn.Module, sample: Tensor, what: str, name: str | None = None
         return Presented(JOINED, [f"the heads {' and '.join(averaged)} of {what}, whose scores are averaged, count as one"])
     if name is not None:
         raise UnlearnError(f"the output of the layer '{name}' is not the output of {what}.", "name the right layer with --head.")
-    ran = f" (the last that runs is '{last}')" if last else ": it has none"
+    ran = f" (more is done after '{last}', the last that runs)" if last else ": it has none"
     raise UnlearnError(f"the scores of {what} are not the output of a linear layer{ran}.",
                        "methods and metrics need one as the last step: features times weights.")  # fmt: skip
 

@@ -25,6 +25,9 @@ def find(name: str, config: dict[str, Any] | None = None) -> Architecture:
     takes = inspect.signature(typing.get_type_hints(builder)["return"].__init__).parameters
 
     def construct(classes: int, channels: int, size: Size, settings: dict[str, Any]):
+        if named := [key for key in settings if key in ("weights", "progress")]:
+            raise UnlearnError(f"{named[0]} is no setting of torchvision/{name} here: weights come from the checkpoint alone.",
+                               "leave it out.")  # fmt: skip
         return built(name, builder, {"num_classes": classes} | sized(takes, size, name) | plain(takes) | settings)
 
     return Architecture(
