@@ -1,9 +1,7 @@
 """A tiny network of every family that people have, as a user's own file: `--arch tests/families.py:plain`."""
 
-import torch
 from torch import nn
-from torchvision import models
-from torchvision.models import convnext, swin_transformer, vision_transformer
+from torchvision.models import convnext, resnet, swin_transformer, vision_transformer
 from torchvision.ops import Permute
 
 NAMES = ("plain", "residual", "depthwise", "convnext_like", "vit", "swin", "mixer", "without_norms", "convolution_at_the_end",
@@ -18,16 +16,19 @@ def plain(num_classes):
 
 
 def residual(num_classes):
-    model = models.ResNet(models.resnet.BasicBlock, [1, 1, 1, 1], num_classes=num_classes, groups=1, width_per_group=64)
-    model.conv1, model.maxpool = nn.Conv2d(3, 64, 3, 2, 1, bias=False), nn.Identity()
-    model.layer3, model.layer4, model.fc = nn.Identity(), nn.Identity(), nn.Linear(128, num_classes)
-    return model
+    return nn.Sequential(
+        nn.Conv2d(3, 16, 3, 2, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU(True), nn.MaxPool2d(2), resnet.BasicBlock(16, 16),
+        resnet.BasicBlock(16, 16), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(64, num_classes),
+    )  # fmt: skip
 
 
 def depthwise(num_classes):
-    return models.MobileNetV2(
-        num_classes, width_mult=0.25, inverted_residual_setting=[[1, 16, 1, 1], [4, 24, 2, 2]], dropout=0.1
-    )
+    return nn.Sequential(
+        nn.Conv2d(3, 16, 3, 2, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU6(True),
+        nn.Conv2d(16, 16, 3, 2, 1, groups=16, bias=False), nn.BatchNorm2d(16), nn.ReLU6(True),
+        nn.Conv2d(16, 32, 1), nn.BatchNorm2d(32), nn.AdaptiveAvgPool2d(2), nn.Flatten(),
+        nn.Linear(128, num_classes),
+    )  # fmt: skip
 
 
 def convnext_like(num_classes):
@@ -95,20 +96,11 @@ def pair_of_heads(num_classes):
 
 def with_dropout(num_classes):
     return nn.Sequential(
-        nn.Conv2d(3, 24, 5, 3), Permute([0, 2, 3, 1]), nn.LayerNorm(24), nn.GELU(), nn.Flatten(), nn.Dropout(0.1),
-        nn.Linear(24 * 64, num_classes), nn.LogSoftmax(1),
+        nn.Conv2d(3, 16, 7, 7), Permute([0, 2, 3, 1]), nn.LayerNorm(16), nn.GELU(), nn.Flatten(), nn.Dropout(0.1),
+        nn.Linear(16 * 16, num_classes), nn.LogSoftmax(1),
     )  # fmt: skip
-
-
-def fixed(num_classes):
-    """Of ten classes, whatever is asked."""
-    return plain(10)
 
 
 def of_scores(num_classes):
     """No linear layer gives its output."""
     return nn.Sequential(nn.Conv2d(3, num_classes, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-
-
-def of_noise(num_classes):
-    return torch.nn.Identity()

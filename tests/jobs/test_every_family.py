@@ -18,7 +18,7 @@ CODE = str(Path(families.__file__))
 CPU = Options(device="cpu", precision="float32")
 METHODS = {
     "lau": {},
-    "suli": {"epochs": 1},
+    "suli": {},
     "unsir": {},
     "scrub": {"epochs": 2},
     "fisher": {},

@@ -129,7 +129,7 @@ def show_checkpoint(about: dict) -> None:
     facts |= {
         "architecture": record["architecture"] + (f" ({settings})" if settings else ""),
         "classes": f"{len(classes)}: " + ", ".join(classes[:20]) + (" ..." if len(classes) > 20 else ""),
-        "input": f"{record['size']} x {record['size']} pixels, {record['channels']} channel(s)",
+        "input": input_of(record),
         "normalisation": f"mean {_short(record['mean'])}, std {_short(record['std'])}",
         "head": record["head"] or "the last linear layer",
         "data": f"{data['folder']}: {data['train']:,} train and {data['test']:,} test images" if data else "not recorded",
@@ -142,6 +142,18 @@ def show_checkpoint(about: dict) -> None:
     if asked := asked_of(record["lineage"]):
         out.print()
         out.print(facts_table({"forgotten in all": asked}))
+
+
+def input_of(record: dict) -> str:
+    """The input's size and channels, and how an image is brought to it where that is another library's way."""
+    from unlearn_cli.checkpoints.record import as_size
+    from unlearn_cli.inputs import in_words
+
+    resize = record["resize"]
+    to = None if resize is None else as_size(resize["to"])
+    way = "" if to is None else f", the shorter side resized to {to}" if isinstance(to, int) else f", resized to {in_words(to)}"
+    how = f"{way} ({resize['interpolation']}), cut from the centre" if resize else ""
+    return f"{in_words(as_size(record['size']))} pixels, {record['channels']} channel(s){how}"
 
 
 def step_facts(step: dict) -> dict:

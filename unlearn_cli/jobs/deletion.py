@@ -119,7 +119,7 @@ def source(unlearned: Loaded, original: Loaded | None, base: Path) -> Original |
     """
     sources = sources_of(unlearned.record.lineage)
     if original is None:
-        first = next((step.source for step in unlearned.record.lineage if step.source), None)
+        first = next((step.source for step in unlearned.record.lineage if step.source and step.operation != "train"), None)
         return Original(name=first.name, path=None, digest=first.digest, lineage=[]) if first else None
     digest = original.checkpoint.digest
     if sources and digest not in sources:

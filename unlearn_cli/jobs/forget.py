@@ -13,7 +13,7 @@ from unlearn_cli.cases.loading import Loaded, Plain, load
 from unlearn_cli.cases.unlearning import SELECTION, unchanged, unlearn, what_happened
 from unlearn_cli.checkpoints import store
 from unlearn_cli.checkpoints.evidence import Evidence, Meant
-from unlearn_cli.checkpoints.record import Record, RequestRecord, Source, Step, folder_from, folder_to
+from unlearn_cli.checkpoints.record import Record, RequestRecord, Step, folder_from, folder_to
 from unlearn_cli.data.copies import Copies
 from unlearn_cli.data.requests import Request, Target, resolve
 from unlearn_cli.engine.run import Options, Run
@@ -72,7 +72,7 @@ def forget(
     before = requests.resolvable(earlier, loaded.folder, lists, kept)
     meant = _evidence(wanted, target, loaded, lists) if keep_evidence else []
 
-    run, tensors, carved = unlearn(loaded, chosen, values, target, options, selection_fraction, logged=bool(log))
+    run, tensors, carved = unlearn(loaded, chosen, values, target, options, selection_fraction, bool(log), settings or {})
     if unchanged(loaded, tensors) and not requests.is_covered(target, earlier, loaded.folder, kept):
         raise UnlearnError(f"{method} changed no tensor of {loaded.name}: it stopped at {run.stopped_by}.",
                            "choose other settings or another method; `unlearn evaluate` shows what the model knows.")  # fmt: skip
@@ -86,7 +86,7 @@ def forget(
         settings=values | run.settled,
         request=wanted,
         selection_fraction=carved,
-        source=Source(name=loaded.name, digest=loaded.checkpoint.digest),
+        source=loaded.source,
         withheld=len(requests.asked(earlier)),
         evidence=sidecar.digest if sidecar else None,
         **what_happened(run),
@@ -157,7 +157,7 @@ def _default_name(loaded: Loaded, method: str, slug: str) -> str:
     if path is None:
         return store.PIPE
     stem = path.name.removesuffix(".safetensors")
-    if len(stem.encode()) > LONGEST and (steps := [step for step in loaded.record.lineage if step.source]):
+    if len(stem.encode()) > LONGEST and (steps := [s for s in loaded.record.lineage if s.source and s.operation != "train"]):
         stem = f"{steps[0].source.name.removesuffix('.safetensors')}.{len(steps)}-steps"
     return str(path.with_name(f"{stem}.{method}-{slug}.safetensors"))
 

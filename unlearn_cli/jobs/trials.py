@@ -13,7 +13,7 @@ from unlearn_cli.cases import kept, requests
 from unlearn_cli.cases.loading import Loaded
 from unlearn_cli.cases.unlearning import SELECTION, unlearn, what_happened
 from unlearn_cli.checkpoints import store
-from unlearn_cli.checkpoints.record import Source, Step
+from unlearn_cli.checkpoints.record import Step
 from unlearn_cli.data.requests import Target
 from unlearn_cli.engine.kept import everywhere
 from unlearn_cli.engine.run import Options
@@ -127,7 +127,7 @@ def _run(model: Loaded, trial: Trial, target: Target, options: Options) -> tuple
         settings=trial.values | done.settled,
         request=requests.recorded(target),
         selection_fraction=carved,
-        source=Source(name=model.name, digest=model.checkpoint.digest),
+        source=model.source,
         withheld=len(requests.asked(model.record.lineage)),
         **what_happened(done),
     )
