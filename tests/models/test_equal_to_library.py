@@ -116,6 +116,9 @@ def test_a_transformer_is_built_for_the_size_of_its_images():
         model = models.find("timm/vit_tiny_patch16_224").construct(7, 3, size, {"depth": 1})
         sizes[size] = model.pos_embed.shape[1]
     assert sizes == {32: 5, 64: 17}
+    dynamic = models.find("timm/vit_tiny_patch16_224").construct(7, 3, 64, {"depth": 1, "dynamic_img_size": True})
+    assert dynamic.pos_embed.shape[1] == 197, "its table of positions is stretched to the images, and kept as it is"
+    assert dynamic(torch.randn(2, 3, 64, 64)).shape == (2, 7)
 
 
 @pytest.mark.parametrize("name", ["checkpoint_path", "pretrained", "pretrained_cfg", "cache_dir"])

@@ -28,7 +28,8 @@ def find(name: str, config: dict[str, Any] | None = None) -> Architecture:
         if named := [key for key in more if key in WEIGHTS]:
             raise UnlearnError(f"{named[0]} is no setting of timm/{name} here: weights come from the checkpoint alone.",
                                "leave it out.")  # fmt: skip
-        if "img_size" not in more and about is not None and about.fixed_input_size and sides(size) != tuple(about.input_size[1:]):
+        fixed = about is not None and about.fixed_input_size and not more.get("dynamic_img_size")
+        if fixed and "img_size" not in more and sides(size) != tuple(about.input_size[1:]):
             more = more | {"img_size": sides(size)}
         try:
             return library.create_model(
