@@ -12,7 +12,7 @@ from unlearn_cli.checkpoints.record import Record, as_size
 from unlearn_cli.errors import UnlearnError
 from unlearn_cli.models.architecture import Architecture
 from unlearn_cli.models.building import new
-from unlearn_cli.ops.presented import JOINED, Joined, as_library, as_network
+from unlearn_cli.ops.presented import JOINED, Joined, as_library, as_network, take
 
 Tensors = dict[str, Tensor]
 
@@ -93,7 +93,7 @@ def filled(architecture: Architecture, record: Record, tensors: Tensors, name: s
     notes += remarks(tensors, given, prefix, name)
     taken = as_network(given, model)
     float_type = torch.float64 if any(t.dtype == torch.float64 for t in given.values()) else torch.float32
-    model.to(float_type).load_state_dict(taken)
+    take(model.to(float_type), taken)
     return Network(model.eval(), found.head, taken, given, prefix, notes)
 
 

@@ -91,10 +91,12 @@ def described(
         images["channels"] = told.channels if told else architecture.channels[-1]
     names = _names(plain, told)
     folder = _opened(plain, options, beside, names, erased, images)
+    ran = architecture.parsed(settings, folder.images.size)
+    notes += [f"{architecture.name} was taken with {key}={ran[key]}; pass --arch {architecture.name},{key}=VALUE if its weights "
+              "were trained with another" for key in architecture.assumed if key not in settings]  # fmt: skip
     classes = len(names or folder.classes)
     if not architecture.ours:
-        model, found = new(architecture, classes, images["channels"], folder.images.size,
-                           architecture.parsed(settings, folder.images.size), 0, plain.head)  # fmt: skip
+        model, found = new(architecture, classes, images["channels"], folder.images.size, ran, 0, plain.head)
         channels = channels_of(model, checkpoint.tensors)
         if channels in architecture.channels and channels != images["channels"]:
             images["channels"] = channels

@@ -19,6 +19,7 @@ from unlearn_cli.engine.kept import everywhere
 from unlearn_cli.engine.run import Options
 from unlearn_cli.errors import UnlearnError, did_you_mean
 from unlearn_cli.kinds import Kind
+from unlearn_cli.ops.presented import take
 from unlearn_cli.settings import parse
 
 
@@ -109,7 +110,7 @@ def run(
     if not known and surroundings.ranks.first:
         kept.keep(place, tensors, after)
     surroundings.ranks.wait()
-    model.model.load_state_dict(tensors)
+    take(model.model, tensors)
     name = f"{trial.name} with seed {options.seed}"  # what the progress calls it: there is no such file
     checkpoint = replace(first.checkpoint, tensors=tensors, digest=store.digest(tensors), path=Path(name))
     return replace(model, checkpoint=checkpoint, record=after), known

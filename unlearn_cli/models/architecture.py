@@ -30,6 +30,7 @@ class Architecture:
         digest: SHA-256 of the file with its code, where that is the user's.
         config: its library's own description, from which it is built.
         aside: what begins the names of tensors that its files may hold and that answer nothing: helpers of its training.
+        assumed: settings that nobody can read off weights, and what is taken where nobody says them.
     """
 
     name: str
@@ -43,11 +44,12 @@ class Architecture:
     digest: str | None = None
     config: dict[str, Any] | None = None
     aside: tuple[str, ...] = ()
+    assumed: dict[str, Any] = field(default_factory=dict)
 
     def parsed(self, given: dict[str, Any], size: Size | None = None) -> dict[str, Any]:
         """The settings that run: those given, and the defaults of the others where these are known."""
         if self.settings is None:
-            return {name: _value(value) for name, value in given.items()}
+            return self.assumed | {name: _value(value) for name, value in given.items()}
         return {name: one.default for name, one in self.settings.items()} | parse(self.settings, given, self.name)
 
     def check(self, size: Size, channels: int) -> None:

@@ -9,6 +9,9 @@ from unlearn_cli.inputs import Input, Resize, Size, sides, sized
 from unlearn_cli.models.architecture import Architecture
 from unlearn_cli.models.recipes import general
 
+WEIGHTS = ("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "pretrained_strict", "checkpoint_path", "cache_dir")
+"""What timm takes with a network's settings and reads weights by, some of them pickled: no record and no config may name any."""
+
 
 def find(name: str, config: dict[str, Any] | None = None) -> Architecture:
     """A name may end in the tag of its weights, whose input is taken then: `resnet50.a1_in1k`."""
@@ -22,7 +25,11 @@ def find(name: str, config: dict[str, Any] | None = None) -> Architecture:
 
     def construct(classes: int, channels: int, size: Size, settings: dict[str, Any]):
         more = arguments | settings
-        if "img_size" not in more and about is not None and about.fixed_input_size and sides(size) != tuple(about.input_size[1:]):
+        if named := [key for key in more if key in WEIGHTS]:
+            raise UnlearnError(f"{named[0]} is no setting of timm/{name} here: weights come from the checkpoint alone.",
+                               "leave it out.")  # fmt: skip
+        fixed = about is not None and about.fixed_input_size and not more.get("dynamic_img_size")
+        if fixed and "img_size" not in more and sides(size) != tuple(about.input_size[1:]):
             more = more | {"img_size": sides(size)}
         try:
             return library.create_model(
