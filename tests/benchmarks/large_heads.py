@@ -35,11 +35,11 @@ model, found = new(architecture, 1000, 3, fed.size, {}, 0)
 folder = open_folder(asked["data"], size=fed.size, channels=3, resize=fed.resize)
 head = model.eval().get_submodule(found.head)
 train = (~folder.images.test).nonzero()[:, 0]
-torch.nn.init.normal_(head.weight, std=0.01)
 below = Backbone(model, head)
 with torch.no_grad():
     parts = [normalise(folder.images.gather(part), fed.mean, fed.std, torch.float32) for part in train.split(25)]
     features = torch.cat([below(part) for part in parts])
+    torch.nn.init.normal_(head.weight, std=1 / features.norm(dim=1).mean().item())
     centre, labels = features.mean(0), folder.images.labels[train]
     x = (features - centre).double()
     goals = 20 * torch.nn.functional.one_hot(labels, len(folder.classes)).double()
