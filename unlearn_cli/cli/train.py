@@ -18,7 +18,7 @@ Target = Annotated[
 ]
 Arch = Annotated[
     str | None,
-    o.option("--arch", help="Architecture: resnet18 (the default), compact, allcnn, vit, torchvision/NAME and others.", panel=o.MODEL,
+    o.option("--arch", help="Architecture: resnet18 (the default), compact, allcnn, vit, torchvision/NAME, ..", panel=o.MODEL,
              metavar="ARCH"),
 ]  # fmt: skip
 Epochs = Annotated[
