@@ -14,6 +14,7 @@ from unlearn_cli.cases.networks import Network, filled, fresh
 from unlearn_cli.cases.strangers import Beside, Plain, arch_and_settings, described
 from unlearn_cli.checkpoints import store
 from unlearn_cli.checkpoints.evidence import Evidence
+from unlearn_cli.checkpoints.folders import is_one
 from unlearn_cli.checkpoints.record import Record, as_size
 from unlearn_cli.checkpoints.store import Checkpoint
 from unlearn_cli.data.folder import Folder
@@ -157,6 +158,6 @@ def original_of(loaded: Loaded, plain: Plain, options: Options, name: str | None
     place = loaded.checkpoint.path
     if source and place:
         beside = place.with_name(Path(source.name).name)
-        if beside.is_file() and store.read(str(beside)).digest == source.digest:
+        if (beside.is_file() or is_one(beside)) and store.read(str(beside)).digest == source.digest:
             return load(str(beside), plain, options, loaded, original=True)
     return None
