@@ -7,7 +7,8 @@ import torch
 
 SIZE = 32
 NAMES = [str(digit) for digit in range(10)]
-TINY = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64, "image_size": SIZE, "patch_size": 8}
+TINY = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64, "image_size": SIZE,
+        "patch_size": 8}  # fmt: skip
 
 MODELS = {
     "ViTForImageClassification": ("vit", TINY, {"size": {"height": SIZE, "width": SIZE}}, "ViT"),
@@ -90,14 +91,14 @@ def save_transformers(kind: str, folder: Path, root: Path, names=NAMES, outputs:
 
 
 def save_timm(name: str, folder: Path, root: Path, labels=NAMES, **settings) -> Path:
-    """A tiny network of timm, saved by it, for images of 32 pixels out of 36."""
+    """A tiny network of timm, saved by it, for images of 32 pixels out of 35."""
     import timm
     from timm.data import create_transform, resolve_data_config
 
     torch.manual_seed(0)
-    model = timm.create_model(name, pretrained=False, num_classes=10, **settings)
-    about = {"input_size": (3, SIZE, SIZE), "crop_pct": 0.9, "interpolation": "bicubic", "mean": (0.4, 0.5, 0.6), "std": (0.2, 0.3, 0.25)}
-    model.pretrained_cfg = model.pretrained_cfg | about
+    about = {"input_size": (3, SIZE, SIZE), "crop_pct": 0.9, "interpolation": "bicubic", "mean": (0.4, 0.5, 0.6),
+             "std": (0.2, 0.3, 0.25)}  # fmt: skip
+    model = timm.create_model(name, pretrained=False, num_classes=10, pretrained_cfg_overlay=about, **settings)
     transform = create_transform(**resolve_data_config({}, pretrained_cfg=model.pretrained_cfg))
     paths, y = digits(root, "train")
     x = torch.stack([transform(picture) for picture in pictures(paths)])

@@ -263,8 +263,8 @@ def _outputs(
         return None, None, []
     count = len(told.classes) if told.classes else told.outputs
     if rows is not None and count not in (None, rows):
-        return None, None, [f"the config.json of {name} is of {count:,} classes, and its head has {rows:,} outputs: what it says of "
-                            "classes is not used"]  # fmt: skip
+        return None, None, [f"the config.json of {name} is of {count:,} classes, and its head has {rows:,} outputs: what it says "
+                            "of classes is not used"]  # fmt: skip
     if told.classes:
         return list(told.classes), told.also, []
     known = architecture.labels(rows) if rows else None

@@ -56,8 +56,8 @@ def text(record: Record, config: Mapping[str, Any], origin: str, before: Mapping
         "",
         "## How",
         "",
-        f"Method `{_code(last.method)}`, seed {last.seed}, {last.seconds:.1f} seconds on {_words(last.device)} in {last.precision}; it "
-        f"read {_read(last)}.",
+        f"Method `{_code(last.method)}`, seed {last.seed}, {last.seconds:.1f} seconds on {_words(last.device)} in "
+        f"{_words(last.precision)}; it read {_read(last)}.",
         "",
         *_settings(last),
         "## Where it comes from",
@@ -71,8 +71,8 @@ def text(record: Record, config: Mapping[str, Any], origin: str, before: Mapping
         "",
         "## What it is worth",
         "",
-        "`unlearn evaluate` judges it: whether what was forgotten still shows in its outputs, its features, its losses, or comes back "
-        "sooner than in a model that never knew it.",
+        "`unlearn evaluate` judges it: whether what was forgotten still shows in its outputs, its features, its losses, or comes "
+        "back sooner than in a model that never knew it.",
         "",
         NOT_A_GUARANTEE,
         "",

@@ -41,7 +41,8 @@ def described(config: Json, processor: Json | None, name: str) -> Described:
 def _timm(config: Json) -> Described:
     about = config.get("pretrained_cfg")
     if about is None:  # as timm wrote it once: all in one
-        about = {key: value for key, value in config.items() if key not in ("architecture", "num_features", "model_args", *OF_LABELS)}
+        apart = ("architecture", "num_features", "model_args", *OF_LABELS)
+        about = {key: value for key, value in config.items() if key not in apart}
     about = {key: value for key, value in about.items() if key not in ("label_names", "label_descriptions", "state_dict", "file")}
     arguments = dict(config.get("model_args") or {})
     about = _of_arguments(about, arguments)
@@ -143,14 +144,12 @@ def mended(config: Json, classes: list[str]) -> dict[str, Any]:
             return found
         return found | {"id2label": dict(enumerate(classes)), "label2id": {name: i for i, name in enumerate(classes)}}
     is_stale = found != dict(config)
-    parts = [found, *([dict(found["pretrained_cfg"])] if isinstance(found.get("pretrained_cfg"), Mapping) else [])]
-    for part in parts:
+    found |= {key: dict(found[key]) for key in ("pretrained_cfg", "model_args") if isinstance(found.get(key), Mapping)}
+    for part in (found, *(found[key] for key in ("pretrained_cfg", "model_args") if isinstance(found.get(key), dict))):
         if "num_classes" in part:
             part["num_classes"] = count
         if any(part.get(key) is not None and len(part[key]) != count for key in ("label_names", "labels")):
             is_stale = True
             for key in ("label_names", "labels", "label_descriptions"):
                 part.pop(key, None)
-    if len(parts) > 1:
-        found["pretrained_cfg"] = parts[1]
     return found | {"label_names": list(classes)} if is_stale else found

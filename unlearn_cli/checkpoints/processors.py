@@ -168,10 +168,7 @@ def _scale(config: Mapping[str, Any], kind: str, own: Processor, channels: int) 
     normalises = _said(config, "do_normalize", True)
     given = [_said(config, key, default) for key, default in zip(("image_mean", "image_std"), own.scale, strict=True)]
     mean, std = ([one] * channels if isinstance(one, (int, float)) else list(one) for one in given)
-    if kind == "EfficientNet" and _said(config, "include_top", True):
-        again = std
-    else:
-        again = [1.0] * len(std)
+    again = std if kind == "EfficientNet" and _said(config, "include_top", True) else [1.0] * len(std)
     if not normalises:
         mean, std = [0.0] * channels, [1.0] * channels
         again = again[:channels]

@@ -170,7 +170,8 @@ def claim(name: str, *, force: bool, inputs: tuple[str, ...] = (), option: str =
     path = Path(name)
     if any(given != PIPE and path.exists() and os.path.exists(given) and path.samefile(given) for given in inputs):
         raise UnlearnError(f"{name} is the input.", f"pass another {option}: an input is never written over.")
-    if inside := next((given for given in inputs if os.path.isdir(given) and Path(given).resolve() in path.resolve().parents), None):
+    above = path.resolve().parents
+    if inside := next((given for given in inputs if os.path.isdir(given) and Path(given).resolve() in above), None):
         raise UnlearnError(f"{name} lies in the input {inside}.", f"pass another {option}: an input is never changed.")
     if path.is_dir() and not folder:
         raise UnlearnError(f"{name} is a folder.", f"give {option} a file name.")
@@ -256,8 +257,8 @@ def replace_whole(name: str, fill) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except (OSError, SafetensorError) as error:
-        reason = reason(error) if isinstance(error, OSError) else str(error)
-        raise UnlearnError(f"{name} could not be written: {reason}.", "free some space or name another file.") from None
+        why = reason(error) if isinstance(error, OSError) else str(error)
+        raise UnlearnError(f"{name} could not be written: {why}.", "free some space or name another file.") from None
     finally:
         temporary.unlink(missing_ok=True)
 

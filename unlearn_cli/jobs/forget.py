@@ -83,13 +83,14 @@ def forget(
     positions = requests.meant_by([target, *before], loaded.folder)
     found = duplicates.copies_of(loaded, positions, options)
     sidecar = Evidence(checkpoint=store.digest(tensors), requests=meant).signed() if keep_evidence else None
+    origin = checkpoint if checkpoint.startswith(hub.SCHEME) else loaded.name
     step = Step(
         operation="forget",
         method=chosen.name,
         settings=values | run.settled,
         request=wanted,
         selection_fraction=carved,
-        source=Source(name=loaded.name, digest=loaded.checkpoint.digest),
+        source=Source(name=origin, digest=loaded.checkpoint.digest),
         withheld=len(requests.asked(earlier)),
         evidence=sidecar.digest if sidecar else None,
         **what_happened(run),
@@ -97,7 +98,6 @@ def forget(
     record = moved(loaded.record.after(step), loaded.checkpoint.path, output)
     left_behind = []
     if run.ranks.first and as_folder:
-        origin = checkpoint if checkpoint.startswith(hub.SCHEME) else loaded.name
         left_behind = write_folder(output, tensors, record, loaded.checkpoint.folder, origin, force=options.force)
     elif run.ranks.first:
         store.write(output, tensors, record, force=options.force)

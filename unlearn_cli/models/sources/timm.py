@@ -60,8 +60,8 @@ def pretrained_folder(name: str, folder: str) -> str:
         library.models.save_for_hf(model, folder, safe_serialization=True)
     except Exception as error:  # noqa: BLE001 - networks and servers fail in every way
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-        raise UnlearnError(f"the weights of timm/{name} could not be had ({reason}).",
-                           "check the name, its tag and the connection: timm.list_pretrained() has those there are.") from None  # fmt: skip
+        hint = "check the name, its tag and the connection; timm.list_pretrained() has those that there are."
+        raise UnlearnError(f"the weights of timm/{name} could not be had ({reason}).", hint) from None
     return folder
 
 
