@@ -121,7 +121,8 @@ def architectures_part() -> str:
     text += ["", "The recipe that `train` follows, where `--set` says nothing else:", ""]
     recipes = [models.recipe(name) for name in names]
     rows = [
-        [f"`{s.name}`", *(code(typed(getattr(recipe, s.name))) for recipe in recipes), s.range.replace("|", "or"), s.help]
+        [f"`{s.name}`", *(code(typed(recipe.acting[s.name])) if s.name in recipe.acting else "" for recipe in recipes),
+         s.range.replace("|", "or"), s.meaning]
         for s in models.recipe_settings().values()
     ]
     return "\n".join(text + table(["setting", *names, "allowed", "meaning"], rows)) + "\n"

@@ -35,7 +35,7 @@ NARROW = {
 LIBRARIES = {"ops": {"torch", "numpy"}}
 """Beside the standard library."""
 
-VERBS = ("train", "forget", "evaluate", "relearn", "compare", "verify_record")
+VERBS = ("train", "forget", "evaluate", "relearn", "compare", "verify_record", "importing")
 
 Graph = dict[str, set[str]]
 

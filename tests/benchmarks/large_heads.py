@@ -3,8 +3,9 @@
     python -m tests.benchmarks.large_heads DATA [--images 100] [--threads 1] [--turns 3]
 
 DATA is an image folder with train/ and test/; five of its classes are taken. No weights are downloaded: the networks are random,
-and the five rows of the head point to their classes' mean features, so that the model knows them. Each turn runs in a process of
-its own: one inference pass over the forget set, then `forget`, whose own seconds are set against it. Prints JSON.
+and the five rows of the head are fitted to their classes' features by ridge regression, so that the model knows them. Each turn
+runs in a process of its own: one inference pass over the forget set, then `forget`, whose own seconds are set against it. Prints
+JSON.
 """
 
 import argparse
@@ -34,17 +35,18 @@ model, found = new(architecture, 1000, 3, fed.size, {}, 0)
 folder = open_folder(asked["data"], size=fed.size, channels=3, resize=fed.resize)
 head = model.eval().get_submodule(found.head)
 train = (~folder.images.test).nonzero()[:, 0]
-torch.nn.init.normal_(head.weight, std=0.01)
 below = Backbone(model, head)
 with torch.no_grad():
     parts = [normalise(folder.images.gather(part), fed.mean, fed.std, torch.float32) for part in train.split(25)]
     features = torch.cat([below(part) for part in parts])
-    centre = features.mean(0)
-    for number, name in enumerate(folder.classes):
-        mean = features[folder.images.labels[train] == number].mean(0) - centre
-        place = 100 * number
-        head.weight[place] = 20 * mean / mean.square().sum()
-        head.bias[place] = -(head.weight[place] @ (centre + mean / 2))
+    torch.nn.init.normal_(head.weight, std=1 / features.norm(dim=1).mean().item())
+    centre, labels = features.mean(0), folder.images.labels[train]
+    x = (features - centre).double()
+    goals = 20 * torch.nn.functional.one_hot(labels, len(folder.classes)).double()
+    ridge = 1e-3 * x.square().sum(1).mean() * torch.eye(len(x), dtype=torch.float64)
+    rows = (x.T @ torch.linalg.solve(x @ x.T + ridge, goals)).T.float()
+    places = 100 * torch.arange(len(folder.classes))
+    head.weight[places], head.bias[places] = rows, -(rows @ centre)
 names = [f"class {i}" for i in range(1000)]
 for number, name in enumerate(folder.classes):
     names[100 * number] = name

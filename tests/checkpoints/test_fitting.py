@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from examples import record
 from torch import nn
 
 from unlearn_cli.checkpoints import store
@@ -213,7 +214,7 @@ def test_an_averaged_copy_does_not_stand_in_for_a_broken_plain_one(given):
 def test_what_training_leaves_outside_the_networks_prefix_is_left_aside_and_named(given):
     more = {"criterion.weight": torch.ones(3), "metric.confmat": torch.zeros(3, 3, dtype=torch.int64)}
     _, notes = said(under("model.", given) | more)
-    assert "2 tensors of m are no part of the network and left aside, in no output: criterion.weight, metric.confmat" in notes
+    assert "2 tensors of m are none that the network saves, left aside and in no output: criterion.weight, metric.confmat" in notes
     many = {f"metric.{i}": torch.tensor(i) for i in range(7)}
     assert said(under("model.", given) | many)[1][1].endswith("metric.3, metric.4 and 2 more")
 
@@ -253,7 +254,11 @@ def test_a_buffer_that_versions_save_or_not_may_be_there_or_not(given):
     found, notes = said(given, Windowed())
     assert notes == ["m lacks relative_position_index, which the network computes by itself"]
     assert torch.equal(found["relative_position_index"], torch.arange(4))
-    assert "no tensor attn_mask" in refused(given | index | {"attn_mask": torch.tensor([[0.0, -1.0]])}, Windowed())
+    other = given | index | {"attn_mask": torch.tensor([[0.0, -1.0]])}
+    assert "attn_mask is not what the network computes" in refused(other, Windowed())
+    whole = given | index | {"attn_mask": torch.tensor([[0.0, -100.0]])}
+    found, notes = said(under("model.", whole) | under("ema.", whole, 1), Windowed())
+    assert "(11 tensors under ema.)" in notes[1] and "model.attn_mask" in notes[2]
 
 
 def test_positions_are_left_aside_where_they_are_just_counted(given):
@@ -280,6 +285,18 @@ def test_a_weight_of_two_names_may_be_saved_under_one(tmp_path, prefix):
         found, taken = fitted(store.read(name).tensors, Tied())
         assert taken == prefix
         assert torch.equal(found["a.weight"], model.a.weight) and torch.equal(found["b.weight"], model.a.weight)
+
+
+def test_a_weight_of_two_names_is_one_after_it_was_trained(tmp_path):
+    model = Tied()
+    given = {key: tensor.clone() for key, tensor in model.state_dict().items()}
+    model.load_state_dict(fitted(given, model)[0])
+    model.head(model.b(model.a(torch.ones(1, 2)))).sum().backward()
+    torch.optim.SGD(model.parameters(), lr=0.1).step()
+    written = store.read(store.write(str(tmp_path / "m"), model.state_dict(), record())).tensors
+    assert torch.equal(written["a.weight"], written["b.weight"])
+    assert not torch.equal(written["a.weight"], given["a.weight"])
+    assert fitted(written, Tied())[0] is written
 
 
 def test_a_weight_of_two_names_and_two_values_is_refused():

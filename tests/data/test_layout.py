@@ -9,6 +9,7 @@ from pictures import picture, put
 
 from unlearn_cli.data.folder import Folder, open_folder
 from unlearn_cli.data.layout import VALIDATION, count_images, role
+from unlearn_cli.data.requests import Request, resolve
 from unlearn_cli.errors import UnlearnError
 
 
@@ -140,6 +141,16 @@ def test_validation_images_stand_in_for_test_images_that_are_not_there_and_are_n
     for path, label, pixels in zip(opened.images.paths, opened.images.labels, opened.images.pixels, strict=True):
         old = before.images.paths.index(path.replace(f"{name}/", "test/"))
         assert before.images.labels[old] == label and torch.equal(before.images.pixels[old], pixels)
+
+
+def test_a_listed_image_of_the_other_part_is_suggested_where_validation_images_are_the_test_images(photos):
+    (photos / "test").rename(photos / "val")
+    (photos / "train" / "cat" / "4.png").rename(photos / "train" / "cat" / "9.png")
+    (photos / "val" / "cat" / "0.png").rename(photos / "val" / "cat" / "7.png")
+    for listed, meant in (("train/cat/7.png", "val/cat/7.png"), ("val/cat/9.png", "train/cat/9.png")):
+        with pytest.raises(UnlearnError) as caught:
+            resolve(Request(instances=(listed,)), read(photos))
+        assert caught.value.hint == f"did you mean '{meant}'?"
 
 
 def test_validation_images_are_test_images_only_while_there_is_no_test_folder_of_any_name(photos):

@@ -67,6 +67,7 @@ def test_one_level_of_classes_of_a_part_is_split_by_hash_and_keeps_a_training_im
         put(tmp_path / "many" / "ant" / f"{i}.png", picture(i, (4, 4)))
     whole, part = open_folder(tmp_path / "many"), open_folder(tmp_path / "many", partial=True)
     assert part.classes == ["ant"] and part.images.test.tolist() == whole.images.test.tolist()
+    assert whole.notes == () and part.notes[0].startswith(f"{int(part.images.test.sum())} of the 40 images are held out")
     name = next(path for path, test in zip(whole.images.paths, whole.images.test, strict=True) if not test)
     put(tmp_path / "one" / name, picture(0, (4, 4)))
     assert "no test images" in refused(tmp_path / "one").problem

@@ -66,6 +66,28 @@ def test_a_prefix_changes_neither_what_is_forgotten_nor_a_single_output(unlearn,
     assert verdict.code == 0, verdict.err
 
 
+def test_of_a_plain_and_an_averaged_copy_the_plain_one_forgets_and_the_output_holds_no_other(unlearn, here):
+    tensors = load_file(plain(here))
+    averaged = {f"ema_model.module.{key}": tensor + 1 for key, tensor in tensors.items()}
+    save_file({f"model.{key}": tensor for key, tensor in tensors.items()} | averaged, "both.safetensors")
+    for name in ("plain.safetensors", "both.safetensors"):
+        done = forget(unlearn, "--class", "3", data="digits", name=name)
+        assert done.code == 0, done.err
+        store.write_plain(f"out-{name}", load_file("out.safetensors"))
+    assert load_file("out-both.safetensors").keys() == tensors.keys()
+    assert store.read("out-both.safetensors").digest == store.read("out-plain.safetensors").digest
+
+
+def test_of_two_plain_copies_none_forgets(unlearn, here):
+    tensors = load_file(plain(here))
+    copies = {f"{name}.{key}": tensor + i for i, name in enumerate(("student", "teacher")) for key, tensor in tensors.items()}
+    save_file(copies, "two.safetensors")
+    done = forget(unlearn, "--class", "3", data="digits", name="two.safetensors")
+    assert done.code == 2
+    assert "it holds 2 copies of the network, under student., teacher." in done.err
+    assert not (here / "out.safetensors").exists()
+
+
 def test_the_original_in_a_wrapper_is_no_reference(unlearn, here):
     save_file({f"module.{key}": tensor for key, tensor in load_file("model.safetensors").items()}, "wrapped.safetensors")
     assert unlearn("forget", "model.safetensors", "-m", "mask", "--class", "3", "-o", "out.safetensors").code == 0

@@ -6,6 +6,7 @@ from dataclasses import fields
 from importlib.resources import files
 
 import pytest
+import torch
 from jsonschema import Draft202012Validator
 
 from unlearn_cli.metrics import report
@@ -97,6 +98,7 @@ def test_a_deletion_from_training_to_its_record_prints_documents_that_keep_it(pr
             (tmp_path / "few" / part / name).mkdir(parents=True)
             for path in sorted((shipped / "digits" / part / name).iterdir())[:count]:
                 shutil.copy(path, tmp_path / "few" / part / name)
+    torch.save({"state_dict": {"w": torch.ones(2)}}, tmp_path / "few.pth")
     options = ("--arch", "compact", "--set", "width=4", "--epochs", "1")
     documents = [
         printed("train", "few", "-o", "few.safetensors", *options),
@@ -113,6 +115,7 @@ def test_a_deletion_from_training_to_its_record_prints_documents_that_keep_it(pr
         printed("compare", "few.safetensors", "--class", "2", "--methods", "mask", "--seeds", "2"),
         printed("compare", "few.safetensors", "fewer.safetensors", "clean.safetensors", "--verify", "full", "--sort", "tug_of_war"),
         printed("verify-record", "told.json"),
+        printed("import", "few.pth", "-o", "imported.safetensors"),
     ]
     assert {document["command"] for document in documents} == set(SCHEMA["properties"]["command"]["enum"])
     assert {document["exit_code"] for document in documents} == {0, 1}

@@ -4,7 +4,9 @@ import copy
 
 import pytest
 import torch
+import torchvision
 from torch import nn
+from torch.testing import assert_close
 
 from tests.splitting import split
 from unlearn_cli import models
@@ -13,7 +15,7 @@ from unlearn_cli.data.requests import Request
 from unlearn_cli.data.splits import ALL
 from unlearn_cli.engine.run import Options
 from unlearn_cli.ops.similarity import linear_cka
-from unlearn_cli.techniques.stages import stage_similarity
+from unlearn_cli.techniques.stages import _pooled, head_stage, stage_similarity, stages
 
 BLOCKS = ["whiten", "group1", "group2", "group3", "head"]
 
@@ -124,16 +126,17 @@ def test_the_networks_are_left_as_they_were(opened):
 
 
 class Repeats(nn.Module):
-    """A child that runs twice, one that gives tokens, one that gives a tuple, and one that never runs."""
+    """A child that runs twice, one that gives tokens, two that give several tensors, and one that never runs."""
 
     def __init__(self):
         super().__init__()
-        self.act, self.tokens, self.pair, self.unused = nn.ReLU(), Tokens(), Pair(), nn.ReLU()
+        self.act, self.tokens, self.pair, self.said, self.unused = nn.ReLU(), Tokens(), Pair(), Said(), nn.ReLU()
         self.head = nn.Linear(1, 10)
 
     def forward(self, x):
         x = self.act(self.act(x) - 0.1)
         self.pair(x)
+        self.said(x)
         return self.head(self.tokens(x).mean(1))
 
 
@@ -144,10 +147,15 @@ class Tokens(nn.Module):
 
 class Pair(nn.Module):
     def forward(self, x):
-        return x, x
+        return None, (x, x)
 
 
-def test_children_that_run_twice_or_never_or_give_no_tensor_are_no_trouble(opened):
+class Said(nn.Module):
+    def forward(self, x):
+        return {"indices": x.argmax(1), "state": x}
+
+
+def test_children_that_run_twice_or_never_or_give_several_tensors_are_no_trouble(opened):
     found = compared(opened, Repeats(), head="head")
     assert list(found) == ["head"]
     loaded, _, splits = opened
@@ -155,4 +163,85 @@ def test_children_that_run_twice_or_never_or_give_no_tensor_are_no_trouble(opene
     one = Repeats()
     with run.adopted(one, "head"), run.adopted(two := copy.deepcopy(one), "head"):
         found = stage_similarity(run, one, two, splits.test)
-    assert found == pytest.approx({"act": 1, "tokens": 1, "head": 1}, abs=1e-12)
+    assert found == pytest.approx({"act": 1, "tokens": 1, "pair": 1, "said": 1, "head": 1}, abs=1e-12)
+
+
+# which blocks
+
+
+def blocks_of(name, head, make=None):
+    with torch.device("meta"):
+        model = getattr(torchvision.models, name)(weights=None, num_classes=10) if make is None else make()
+    return list(stages(model, model.get_submodule(head))), head_stage(model, model.get_submodule(head))
+
+
+@pytest.mark.parametrize("width", [4, 32])
+def test_children_that_share_the_work_are_the_blocks(width):
+    model = models.build("resnet18", 10, 3, {"width": width})
+    assert list(stages(model, model.fc)) == ["conv1", "bn1", "layer1", "layer2", "layer3", "layer4", "fc"]
+    assert head_stage(model, model.fc) == "fc"
+    model = models.build("compact", 10, 1, {"width": width})
+    assert list(stages(model, model.head)) == BLOCKS
+
+
+def test_a_child_that_is_most_of_the_network_is_replaced_by_its_own():
+    assert blocks_of("", "head", lambda: models.build("allcnn", 10, 3, {"width": 4})) == (
+        [*(f"features.{i}" for i in range(8)), "head"], "head")  # fmt: skip
+    assert blocks_of("vit_b_16", "heads.head") == (
+        ["conv_proj", "encoder.dropout", *(f"encoder.layers.encoder_layer_{i}" for i in range(12)), "encoder.ln", "heads"], "heads")
+    assert blocks_of("mobilenet_v2", "classifier.1") == ([*(f"features.{i}" for i in range(19)), "classifier"], "classifier")
+    assert blocks_of("vgg16", "classifier.6") == (
+        ["features", "avgpool", *(f"classifier.{i}" for i in range(7))], "classifier.6")  # fmt: skip
+
+
+def test_timm_and_lists_have_their_blocks():
+    timm = pytest.importorskip("timm")
+    names, head = blocks_of("", "head.fc", lambda: timm.models.SwinTransformer(embed_dim=8, depths=(1, 1), num_heads=(1, 2)))
+    assert (names, head) == (["patch_embed", "layers.0", "layers.1", "norm", "head"], "head")
+    names, head = blocks_of("", "head", lambda: timm.models.VisionTransformer(16, 8, embed_dim=32, depth=4, num_heads=2))
+    assert {"blocks.0", "blocks.3", "head"} < set(names)
+    listed = nn.ModuleDict({"body": nn.ModuleList([nn.Linear(2, 2), nn.Linear(2, 2)]), "head": nn.Linear(2, 2)})
+    assert list(stages(listed, listed["head"])) == ["body.0", "body.1", "head"]
+
+
+def test_channels_are_found_at_either_end():
+    conv, norm = nn.Conv2d(3, 6, 1), nn.LayerNorm(6)
+    x = torch.randn(2, 6, 4, 4)
+    for block in (conv, norm, nn.ReLU()):
+        assert_close(_pooled(x, block), x.mean((2, 3)))
+        assert_close(_pooled(x.permute(0, 2, 3, 1), block), x.mean((2, 3)))
+    oblong = torch.randn(2, 6, 6, 5)  # as high as it has channels
+    assert_close(_pooled(oblong.permute(0, 3, 2, 1), nn.Linear(2, 6)), oblong.mean((2, 3)))
+    assert_close(_pooled(oblong, conv), oblong.mean((2, 3)))
+
+
+def tiny_swin():
+    torch.manual_seed(0)
+    return torchvision.models.SwinTransformer([2, 2], 8, [1, 1], [1, 2], [4, 4], num_classes=10)
+
+
+def test_a_change_shows_in_its_block_and_above_in_a_network_with_channels_last(opened):
+    loaded, _, splits = opened
+    run = loaded.run(Options(device="cpu", precision="float32"))
+    one = InColour(tiny_swin())
+    other = copy.deepcopy(one)
+    with torch.no_grad():
+        other.inner.features[3][0].mlp[0].weight.mul_(-1)
+    with run.adopted(one, "inner.head"), run.adopted(other, "inner.head"):
+        found = stage_similarity(run, one, other, splits.test, images=40)
+    names = list(found)
+    first = names.index("inner.features.3")
+    assert all(found[name] == pytest.approx(1, abs=1e-9) for name in names[:first])
+    assert all(found[name] < 1 - 1e-6 for name in names[first:])
+    assert names[-1] == "inner.head"
+
+
+class InColour(nn.Module):
+    """A network for colour images, as it reads grey ones."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x):
+        return self.inner(nn.functional.interpolate(x, 16).expand(-1, 3, -1, -1))

@@ -26,7 +26,7 @@ from unlearn_cli.metrics.registry import Blocks, Curves
 from unlearn_cli.metrics.relearning import measured_by
 from unlearn_cli.settings import declared
 from unlearn_cli.techniques.relearning import relearn_curve
-from unlearn_cli.techniques.stages import stage_similarity
+from unlearn_cli.techniques.stages import head_stage, stage_similarity, stages
 
 LAYOUT = 1
 """Raise when the same models and images would give other numbers."""
@@ -168,7 +168,7 @@ def compared(
     images = min(LOOKED_AT, len(case.splits["forget"]))
     return [
         Blocks(
-            head=model.head.partition(".")[0],
+            head=head_stage(model.model, model.model.get_submodule(model.head)),
             images=images,
             original=None if original is None else alike(i, original),
             references=[alike(i, j) for j in references if j != i],
@@ -186,13 +186,12 @@ def similarity(one: Loaded, other: Loaded, case: Case, options: Options) -> dict
         return {}
     run, theirs = one.run(options), other.run(options)
     forget = Split("forget", one.folder.images, case.splits["forget"], case.target.task)
-    names = [name for name, _ in one.model.named_children()]
+    names = list(stages(one.model, one.model.get_submodule(one.head)))
     second = copy.deepcopy(other.model) if other is one else other.model
-    normalised = None if (run.mean, run.std) == (theirs.mean, theirs.std) else theirs
 
     def look() -> dict[str, Tensor]:
         with run.adopted(one.model, one.head) as ours, theirs.adopted(second, other.head) as others:
-            values = stage_similarity(run, ours, others, forget, theirs=normalised, images=LOOKED_AT)
+            values = stage_similarity(run, ours, others, forget, theirs=theirs, images=LOOKED_AT)
         return {name: torch.tensor(nan if value is None else value, dtype=torch.float64) for name, value in values.items()}
 
     def whole(found: dict[str, Tensor]) -> bool:

@@ -12,6 +12,7 @@ from unlearn_cli.checkpoints.record import Record, RequestRecord
 from unlearn_cli.data.folder import Folder
 from unlearn_cli.data.requests import Request, Target, resolve
 from unlearn_cli.data.splits import ALL, split
+from unlearn_cli.errors import UnlearnError
 from unlearn_cli.kinds import Kind
 
 
@@ -95,6 +96,12 @@ def open_case(
     known = requests.known(lineage, folder, loaded.name, [*lists, given], loaded.evidence)
     remembered = requests.asked(lineage, requests.paths_of([*lists, given], folder), loaded.evidence)
     notes = [words for one in known for words in one.said]
+    if apart := requests.elsewhere(lineage, folder):
+        words = f"{requests.all_in_words(apart)} before it was trained on images of other classes"
+        if not given and (not only_last or requests.asked(lineage)[-1] in apart):
+            raise UnlearnError(f"{loaded.name} was asked to forget {words}: how well it did cannot be judged on these.",
+                               "judge what was asked since: --only-last, or --class NAME.")  # fmt: skip
+        notes.append(f"{loaded.name} was asked to forget {words}: that is not judged")
     if given and not requests.fills_in(given, lineage, folder):
         chosen = [resolve(given, folder)]
     elif not known:
@@ -107,6 +114,7 @@ def open_case(
     else:
         chosen = judged_by(known, folder)
     new = {one.key: one for one in map(requests.recorded, chosen if given else ())}
+    notes += kept_in_part(chosen, folder)
     notes += requests.gone(list((new | {one.key: one for one in remembered}).values()), folder, loaded.evidence)
     meant = requests.meant_by([*known, *chosen], folder)
     cases = [_case(requests.apart(target, [*known, *chosen], folder), folder, carved) for target in chosen]
@@ -114,6 +122,17 @@ def open_case(
     whole, kinds = requests.union([case.target for case in cases]), len({case.kind for case in cases})
     own = {case.request.key for case in cases} <= {one.key for one in remembered} if given else True
     return Asked(cases[0], cases[1:], whole, kinds, own, meant, forget, notes)
+
+
+def kept_in_part(chosen: Sequence[Target], folder: Folder) -> list[str]:
+    """A note where what is measured on the classes to keep is measured on some of them."""
+    images = folder.images
+    kept = set(range(len(folder.classes))) - {i for target in chosen for i in target.task.forgotten}
+    seen = kept & set(images.labels[images.test].unique().tolist())
+    if len(seen) == len(kept):
+        return []
+    return [f"the classes to keep are judged by {len(seen)} of them: {folder.root} has no test images of the other "
+            f"{len(kept) - len(seen)}"]  # fmt: skip
 
 
 def judged_by(known: Sequence[Target], folder: Folder) -> list[Target]:

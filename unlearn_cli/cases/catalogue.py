@@ -9,7 +9,7 @@ import torch
 
 from unlearn_cli.cases import requests
 from unlearn_cli.cases.case import selection_of
-from unlearn_cli.cases.folders import in_head_order, place_of
+from unlearn_cli.cases.folders import in_head_order, is_partial, place_of
 from unlearn_cli.cases.loading import forgotten_by
 from unlearn_cli.checkpoints.record import Record
 from unlearn_cli.checkpoints.store import Checkpoint
@@ -49,9 +49,10 @@ def of_checkpoint(
 def _unread(record: Record, path: Path | None, data: str | None, test_fraction: float) -> Folder:
     """The folder of a record without pixels and without a fingerprint: no image is opened, nothing is kept."""
     root, fraction = place_of(record, path, data, test_fraction)
-    listing = scan(str(root), fraction, may_lack=record.classes)
+    listing = scan(str(root), fraction, may_lack=record.classes, partial=is_partial(record))
     labels, test = torch.from_numpy(np.array(listing.labels)), torch.from_numpy(listing.test)
-    images = Images(os.path.abspath(root), listing.paths, labels, test, record.size, record.channels, None)
+    fed = record.input
+    images = Images(os.path.abspath(root), listing.paths, labels, test, fed.size, record.channels, None, fed.resize)
     return Folder(root, listing.classes, "", images, listing.notes)
 
 

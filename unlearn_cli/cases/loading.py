@@ -10,12 +10,14 @@ from unlearn_cli import models
 from unlearn_cli.cases import class_order, plausibility
 from unlearn_cli.cases import evidence as kept
 from unlearn_cli.cases.folders import changed, folder_beside, folder_of, in_head_order
-from unlearn_cli.cases.networks import Network, filled, fresh
-from unlearn_cli.cases.strangers import Beside, Plain, arch_and_settings, described
+from unlearn_cli.cases.networks import Network, architecture_of, filled, fresh
+from unlearn_cli.cases.starts import file_of, open_start, taken, training_of
+from unlearn_cli.cases.strangers import Beside, Plain, described
 from unlearn_cli.checkpoints import store
 from unlearn_cli.checkpoints.evidence import Evidence
+from unlearn_cli.checkpoints.fitting import weights_digest
 from unlearn_cli.checkpoints.folders import is_one
-from unlearn_cli.checkpoints.record import Record, as_size
+from unlearn_cli.checkpoints.record import Record, Source, as_size
 from unlearn_cli.checkpoints.store import Checkpoint
 from unlearn_cli.data.folder import Folder
 from unlearn_cli.data.requests import is_index
@@ -45,6 +47,12 @@ class Loaded:
         return self.checkpoint.name
 
     @property
+    def source(self) -> Source:
+        """This checkpoint, as the record of what is made from it names it; before anything is done to the network."""
+        name = self.checkpoint.origin or self.name
+        return Source(name=name, digest=self.checkpoint.digest, weights=weights_digest(self.checkpoint.tensors))
+
+    @property
     def lacks(self) -> list[str]:
         """Classes of which no training image is left."""
         images = self.folder.images
@@ -57,17 +65,30 @@ class Loaded:
 
     def recipe(self) -> Recipe:
         """How the model was trained, as far as its record says; the architecture's default otherwise."""
-        default = self.architecture.recipe
-        for step in self.record.lineage:
-            if step.operation == "train":
-                known = models.recipe_settings()
-                given = parse(known, {k: v for k, v in step.settings.items() if k in known}, "the recipe")
-                frozen = step.settings.get("frozen")
-                return replace(default, **given, frozen=tuple(map(str, frozen)) if isinstance(frozen, list) else default.frozen)
-        return default
+        default, step = self.architecture.recipe, training_of(self.record.lineage)
+        if step is None:
+            return default
+        known = models.recipe_settings()
+        given = parse(known, {k: v for k, v in step.settings.items() if k in known}, "the recipe")
+        frozen = step.settings.get("frozen")
+        return replace(default, **given, frozen=tuple(map(str, frozen)) if isinstance(frozen, list) else default.frozen)
+
+    def begun(self, seed: int) -> nn.Module:
+        """The network as its training began: with the weights of another file, and a head from the seed where that was new.
+
+        Raises:
+            UnlearnError: that file is not beside this one, or is another now.
+        """
+        source = training_of(self.record.lineage).source
+        start = open_start(file_of(source, self.checkpoint), known=(self.architecture, self.record.architecture_settings))
+        model = self.fresh(seed)
+        taken(start, self.record).into(model)
+        return model
 
     def run(self, options: Options) -> Run:
-        return Run(options, self.record.mean, self.record.std, self.fresh, self.recipe())
+        step = training_of(self.record.lineage)
+        begun = self.begun if step is not None and step.source is not None else None
+        return Run(options, self.record.mean, self.record.std, self.fresh, self.recipe(), begun)
 
 
 def load(
@@ -91,7 +112,7 @@ def load(
         notes += more
     else:
         record = checkpoint.record
-        architecture, more = _of_record(record, plain, name)
+        architecture, more = architecture_of(record, plain.arch, name)
         notes += more
         architecture.check(as_size(record.size), record.channels)
         given = plain.labels or plain.classes
@@ -132,29 +153,14 @@ def by_index(names: Collection[str], classes: list[str]) -> list[str]:
     return [classes[int(n)] for n in names if n not in classes and is_index(n) and int(n) < len(classes)]
 
 
-def _of_record(record: Record, plain: Plain, name: str) -> tuple[Architecture, list[str]]:
-    """The architecture that a record names. Code of the user's is run only where the command line names it as well."""
-    if record.architecture_digest is None:
-        return models.find(record.architecture, config=record.architecture_config), []
-    if plain.arch is None or ".py:" not in plain.arch:
-        try:
-            return models.find(record.architecture), []
-        except UnlearnError as error:
-            raise UnlearnError(f"{name}: {error.problem}", error.hint) from None
-    found = models.find(arch_and_settings(plain.arch)[0], typed=True)
-    if found.name != record.architecture:
-        raise UnlearnError(f"{name} was made with {record.architecture}, and --arch names {found.name}.", "name the same.")
-    if found.digest == record.architecture_digest:
-        return found, []
-    return found, [f"the code of {found.name} is not that which {name} was made with (digest {found.digest[:12]}, was "
-                   f"{record.architecture_digest[:12]})"]  # fmt: skip
-
-
 def original_of(loaded: Loaded, plain: Plain, options: Options, name: str | None = None) -> Loaded | None:
     """The model before it forgot: as named, or as the record names it, if the file beside is still that one."""
     if name is not None:
         return load(name, plain, options, loaded, original=True)
-    source = next((step.source for step in loaded.record.lineage if step.operation == "forget"), None)
+    lineage = loaded.record.lineage
+    trained = max((i for i, step in enumerate(lineage) if step.operation == "train"), default=-1)
+    since, before = lineage[trained + 1 :], lineage[: trained + 1]
+    source = next((step.source for step in [*since, *before] if step.operation == "forget"), None)
     place = loaded.checkpoint.path
     if source and place:
         beside = place.with_name(Path(source.name).name)

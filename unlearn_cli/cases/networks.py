@@ -5,12 +5,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from unlearn_cli import models
 from unlearn_cli.checkpoints.fitting import fit
 from unlearn_cli.checkpoints.leftovers import remarks
 from unlearn_cli.checkpoints.record import Record, as_size
+from unlearn_cli.errors import UnlearnError
 from unlearn_cli.models.architecture import Architecture
 from unlearn_cli.models.building import new
-from unlearn_cli.ops.presented import JOINED, Joined, as_library, as_network
+from unlearn_cli.ops.presented import JOINED, Joined, as_library, as_network, take
 
 Tensors = dict[str, Tensor]
 
@@ -42,6 +44,29 @@ class Network:
         return {f"{self.prefix}{key}": tensor for key, tensor in found.items()} if prefixed and self.prefix else found
 
 
+def architecture_of(record: Record, arch: str | None, name: str) -> tuple[Architecture, list[str]]:
+    """The architecture that a record names. Code of the user's is run only where the command line names it as well.
+
+    Args:
+        arch: what --arch says.
+        name: of the checkpoint, as messages call it.
+    """
+    if record.architecture_digest is None:
+        return models.find(record.architecture, config=record.architecture_config), []
+    if arch is None or ".py:" not in arch:
+        try:
+            return models.find(record.architecture), []
+        except UnlearnError as error:
+            raise UnlearnError(f"{name}: {error.problem}", error.hint) from None
+    found = models.find(arch.partition(",")[0].strip(), typed=True)
+    if found.name != record.architecture:
+        raise UnlearnError(f"{name} was made with {record.architecture}, and --arch names {found.name}.", "name the same.")
+    if found.digest == record.architecture_digest:
+        return found, []
+    return found, [f"the code of {found.name} is not that which {name} was made with (digest {found.digest[:12]}, was "
+                   f"{record.architecture_digest[:12]})"]  # fmt: skip
+
+
 def fresh(architecture: Architecture, record: Record, seed: int) -> nn.Module:
     """New weights of a record's architecture, from the seed alone."""
     return new(architecture, len(record.classes), record.channels, as_size(record.size), record.architecture_settings, seed)[0]
@@ -68,7 +93,7 @@ def filled(architecture: Architecture, record: Record, tensors: Tensors, name: s
     notes += remarks(tensors, given, prefix, name)
     taken = as_network(given, model)
     float_type = torch.float64 if any(t.dtype == torch.float64 for t in given.values()) else torch.float32
-    model.to(float_type).load_state_dict(taken)
+    take(model.to(float_type), taken)
     return Network(model.eval(), found.head, taken, given, prefix, notes)
 
 

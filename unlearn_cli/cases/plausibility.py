@@ -66,7 +66,7 @@ def checked(run: Run, model: torch.nn.Module, head: str, folder: Folder, name: s
     known = f"{name} gives {right:,} of {len(y):,} sampled images of {folder.root} their own class"
     doubt = doubted(said, y, folder.classes, original)
     if doubt is None:
-        few = at_least(right, len(y), chance(y)) > ABOVE
+        few = at_least(right, len(y), chance(y, len(folder.classes))) > ABOVE
         return [f"{known}{': too few images to tell whether its classes are in the order of the folders' if few else ''}"]
     if given:
         return [f"{known}, {doubt.why}: the order of its classes was taken from --class-names as it is"]
@@ -78,7 +78,7 @@ def checked(run: Run, model: torch.nn.Module, head: str, folder: Folder, name: s
 def sample(labels: Tensor, classes: int) -> Tensor:
     """Positions, in order, of a few images of each class, evenly spaced over those there are; (n,) int64, n <= MOST."""
     present = labels.unique()
-    each = max(1, min(EACH, MOST // max(1, classes)))
+    each = max(1, min(EACH, MOST // max(1, len(present))))
     if len(present) * each > MOST:
         present = present[_spaced(len(present), MOST // each)]
     order = labels.argsort(stable=True)
@@ -94,9 +94,10 @@ def _spaced(n: int, count: int) -> Tensor:
     return (torch.arange(count) * n + n // 2) // max(count, 1)
 
 
-def chance(y: Tensor) -> float:
-    """What always naming the most frequent class gives."""
-    return int(y.bincount().max()) / len(y)
+def chance(y: Tensor, classes: int) -> float:
+    """What always naming the most frequent class gives; where the images are of one class of several, what naming any does."""
+    most = int(y.bincount().max()) / len(y)
+    return 1 / classes if most == 1 else most
 
 
 def doubted(said: Tensor, y: Tensor, classes: Sequence[str], original: bool) -> Doubt | None:
@@ -108,7 +109,7 @@ def doubted(said: Tensor, y: Tensor, classes: Sequence[str], original: bool) -> 
     """
     n, right = len(y), said == y
     better = _better_order(said, y, classes)
-    rate, guess = right.float().mean().item(), chance(y)
+    rate, guess = right.float().mean().item(), chance(y, len(classes))
     if int(right.sum()) < n and at_least(int(right.sum()), n, guess) > ABOVE:
         also = f"; {better.why}" if better else ""
         why = f"no better than guessing ({100 * rate:.1f} %, chance is {100 * guess:.1f} %){also}"

@@ -9,13 +9,17 @@ from unlearn_cli.cases.case import Asked
 from unlearn_cli.cases.loading import Loaded
 from unlearn_cli.checkpoints import store
 from unlearn_cli.checkpoints.fitting import USUAL_PREFIXES, weights_digest
+from unlearn_cli.checkpoints.record import RequestRecord, Step
 from unlearn_cli.data.folder import Folder
+from unlearn_cli.data.names import normal
 from unlearn_cli.data.requests import Target
 from unlearn_cli.errors import UnlearnError
 
 
 def distinct(models: Sequence[Loaded], against: Sequence[Loaded], asked: Asked | None, what: str = "reference") -> list[Loaded]:
     """The models, each once: the same weights twice would narrow every band. A note goes with the one that stays.
+
+    One that was not trained from scratch has to have begun where the judged ones did, or with what never saw the forget set.
 
     Args:
         against: the models that are judged, and their original.
@@ -27,17 +31,20 @@ def distinct(models: Sequence[Loaded], against: Sequence[Loaded], asked: Asked |
     if not models:
         return []
     others = {weights_digest(model.checkpoint.tensors): f"{model.name} itself" for model in against}
-    sources = {
-        step.source.digest: f"what {model.name} was made from" for model in against for step in model.record.lineage if step.source
-    }
+    steps = [(step.source, f"what {model.name} was made from") for model in against for step in model.record.lineage if step.source]
+    sources = {digest: words for source, words in steps for digest in (source.digest, source.weights) if digest}
     found: dict[str, Loaded] = {}
     for model in models:
         digest = weights_digest(model.checkpoint.tensors)  # a wrapper's prefix or another type makes no other model
-        if known := next((sources[file] for file in _files(model) if file in sources), None) or others.get(digest):
+        same = next((sources[one] for one in (digest, *_files(model)) if one in sources), None)
+        if known := same or others.get(digest):
             raise UnlearnError(f"{model.name} is no {what}: it is {known}.", f"leave it out of --{what}.")
         if asked is not None and (seen := training_on(model, asked)):
             raise UnlearnError(f"{model.name} is no {what}: it was trained on {seen}, says its record.",
                                "train one without the forget set, by --without-class or --without.")  # fmt: skip
+        if asked is not None and (begun := begun_with(model, asked, against)):
+            raise UnlearnError(f"{model.name} is no {what}: it began with {begun}.",
+                               "train one from scratch, or as the original was: train --like ORIGINAL.")  # fmt: skip
         if digest in found:
             found[digest].notes.append(f"{model.name} is the same model as {found[digest].name}: counted once")
         else:
@@ -52,12 +59,15 @@ def _files(model: Loaded) -> Iterator[str]:
         yield store.digest({prefix + name: tensor for name, tensor in model.checkpoint.tensors.items()})
 
 
-def training_on(model: Loaded, asked: Asked) -> str:
+def training_on(model: Loaded, asked: Asked, lineage: Sequence[Step] | None = None) -> str:
     """What a model's weights were trained on from their first, in words, if images of the forget set are or were among it.
 
     Nothing where they are not, or where the record does not say.
+
+    Args:
+        lineage: of what the model began with, on the same images; by default its own.
     """
-    lineage = model.record.lineage
+    lineage = model.record.lineage if lineage is None else lineage
     starts = [i for i, step in enumerate(lineage) if step.operation == "train" or step.method == "retrain"]
     if not starts:
         return ""
@@ -72,6 +82,43 @@ def training_on(model: Loaded, asked: Asked) -> str:
     if bool(torch.isin(asked.forget, requests.meant_by(known, folder)).all()) and not erased(asked, known, folder):
         return ""
     return f"all but {' and '.join(map(requests.in_words, left_out))}"
+
+
+def begun_with(model: Loaded, asked: Asked, against: Sequence[Loaded]) -> str:
+    """What weights a model's training began with, in words, if they may have seen the forget set; nothing where they did not.
+
+    What the judged models began with may have seen the classes of the request, but not these very images: it is no part of what
+    was to be forgotten, and a note says so. Any other start must not be for such a class, and must say what it is for.
+    """
+    lineage, folder = model.record.lineage, model.folder
+    shared = {step.source.digest for one in against for _, step in trainings(one.record.lineage) if step.source}
+    classes = [folder.classes[i] for i in folder.images.labels[asked.forget].unique().tolist()]
+    meant = {normal(name) for name in [*classes, *(name for case in asked.cases for name in case.target.classes)]}
+    for place, step in trainings(lineage):
+        source = step.source
+        if source is None:
+            break
+        if source.data == folder.fingerprint and (seen := training_on(model, asked, lineage[:place])):
+            return f"{source.name}, which was trained on {seen}"
+        both = [name for name in source.classes or () if normal(name) in meant]
+        words = requests.in_words(RequestRecord(classes=both)) if both else ""
+        if source.digest not in shared and (source.classes is None or both):
+            return f"{source.name}, {f'which was made for {words} too' if both else 'and does not say what that was made for'}"
+        if both:
+            model.notes.append(f"{model.name} began with {source.name}, as the judged model did: what that knew of {words}, both "
+                               "may know")  # fmt: skip
+    return ""
+
+
+def trainings(lineage: Sequence[Step]) -> list[tuple[int, Step]]:
+    """The trainings that the last weights of a lineage come from, newest first, and their places: each began with the next."""
+    found = []
+    for place, step in reversed(list(enumerate(lineage))):
+        if step.operation == "train":
+            found.append((place, step))
+            if step.source is None:
+                break
+    return found
 
 
 def erased(asked: Asked, known: Sequence[Target], folder: Folder) -> bool:

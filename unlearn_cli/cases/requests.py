@@ -83,7 +83,20 @@ def known(
     Raises:
         UnlearnError: the paths of a list are not known.
     """
-    return [target_of(one, folder, name, evidence) for one in asked(lineage, paths_of(lists, folder), evidence)]
+    return [target_of(one, folder, name, evidence) for one in here(asked(lineage, paths_of(lists, folder), evidence), folder)]
+
+
+def here(found: Sequence[RequestRecord], folder: Folder) -> list[RequestRecord]:
+    """Requests without the classes that a folder does not have, as those of a model that was trained on other classes since."""
+    names = set(map(normal, folder.classes))
+    kept = [one.model_copy(update={"classes": [c for c in one.classes if normal(c) in names]}) for one in found]
+    return [one for one in kept if one.classes or one.instances_count]
+
+
+def elsewhere(lineage: Sequence[Step], folder: Folder) -> list[RequestRecord]:
+    """Those of a lineage's requests whose classes a folder does not have."""
+    names = set(map(normal, folder.classes))
+    return [one for one in asked(lineage) if any(normal(c) not in names for c in one.classes)]
 
 
 def after(
@@ -114,7 +127,7 @@ def resolvable(
     lineage: Sequence[Step], folder: Folder, lists: Sequence[Request] = (), evidence: Evidence | None = None
 ) -> list[Target]:
     """The same without lists of which only the digest is known."""
-    found = asked(lineage, paths_of(lists, folder), evidence)
+    found = here(asked(lineage, paths_of(lists, folder), evidence), folder)
     return [target_of(one, folder, "", evidence) for one in found if one.classes or one.instances is not None]
 
 

@@ -104,6 +104,9 @@ def described(
     names, also, more = _outputs(plain, told, architecture, rows, name)
     notes += more
     folder = _opened(plain, options, beside, names, erased, images)
+    ran = architecture.parsed(settings, folder.images.size)
+    notes += [f"{architecture.name} was taken with {key}={ran[key]}; pass --arch {architecture.name},{key}=VALUE if its weights "
+              "were trained with another" for key in architecture.assumed if key not in settings]  # fmt: skip
     classes = len(names or folder.classes)
     if not architecture.ours and not looks:
         rows, channels = _shape(architecture, settings, classes, images["channels"], folder.images.size, plain.head, checkpoint)

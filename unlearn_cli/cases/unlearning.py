@@ -1,18 +1,19 @@
 """A method run on a loaded model, and what is to be told of it afterwards."""
 
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import torch
 
-from unlearn_cli import __version__, methods
+from unlearn_cli import __version__, methods, settings
 from unlearn_cli.cases import requests
 from unlearn_cli.cases.loading import Loaded
 from unlearn_cli.data.requests import Target
 from unlearn_cli.data.splits import Splits, split
 from unlearn_cli.engine.run import Options, Run, deterministic
 from unlearn_cli.errors import UnlearnError
+from unlearn_cli.ops.modes import batchnorms
 
 SELECTION = 0.2
 """Part of the test images set aside for what a method has to choose."""
@@ -26,10 +27,14 @@ def unlearn(
     options: Options,
     selection_fraction: float = SELECTION,
     logged: bool = False,
+    given: Collection[str] = (),
 ):
     """Run a method on a loaded model: the run, the tensors in the types in which they came, and the selection's share.
 
     A selection set is carved from the test images if the method or the log needs one, and only then.
+
+    Args:
+        given: the names of the settings that the user set.
     """
     reads = chosen.reads_with(values, target.kind)
     check_left(chosen, reads, target, loaded)
@@ -41,6 +46,9 @@ def unlearn(
         raise UnlearnError(f"{chosen.name} needs a selection set, and there are too few test images to set one aside.",
                            "add test images, or pass a larger --selection-fraction.")  # fmt: skip
     run = loaded.run(options)
+    of_norms = [f"{name}={settings.typed(values[name])}" for name in given if name == "bn" or name.endswith("_bn")]
+    if of_norms and not batchnorms(loaded.model):
+        run.note(f"the network has no BatchNorm: {', '.join(of_norms)} changed nothing")
     with deterministic(run), run.adopted(loaded.model, loaded.head) as model:
         if logged:
             run.trajectory.look = _looker(run, model, split(loaded.folder, target, ("forget", "selection"), carved))

@@ -161,5 +161,5 @@ def digest_of(names: Sequence[str]) -> str:
 
 
 def sources_of(lineage: Sequence[Step]) -> list[str]:
-    """Digests of the models that the steps started from, oldest first."""
-    return [step.source.digest for step in lineage if step.source]
+    """Digests of the models that forgot in its steps, oldest first."""
+    return [step.source.digest for step in lineage if step.source and step.operation != "train"]

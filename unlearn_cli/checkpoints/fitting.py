@@ -54,7 +54,8 @@ def fit(tensors: Tensors, model: nn.Module, what: str, hint: str) -> tuple[Tenso
     strange = sorted(key for key in tensors if not (key.startswith(prefix) and key.removeprefix(prefix) in wanted))
     there = names_in_files(model)
     buffers = {there.get(key, key): buffer for key, buffer in model.named_buffers(remove_duplicate=False)}
-    extra = [key for key in strange if not may_stay(key, tensors[key], prefix, wanted, buffers)]
+    shapes = {key: (tensor.shape,) for key, tensor in (buffers | wanted).items()}
+    extra = [key for key in strange if not may_stay(key, tensors[key], prefix, shapes, buffers)]
     taken = {key: tensors[prefix + key] for key in wanted if prefix + key in tensors}
     what = f"{what} without the prefix {prefix} of its names" if prefix else what
     for key in needed:
@@ -62,7 +63,9 @@ def fit(tensors: Tensors, model: nn.Module, what: str, hint: str) -> tuple[Tenso
     if extra:
         named = {key.removeprefix(prefix): tensor for key, tensor in tensors.items()}
         _refuse_some_prefixes(named, wanted, what)
-        raise UnlearnError(f"{what}: the architecture has no tensor {extra[0].removeprefix(prefix)}.", hint)
+        one = extra[0].removeprefix(prefix)
+        why = f"{one} is not what the network computes" if one in buffers else f"the architecture has no tensor {one}"
+        raise UnlearnError(f"{what}: {why}.", hint)
     for key in sorted(own & set(taken)):
         _check(key, taken[key], wanted[key], what, hint)
     made = {key: wanted[key].detach().clone() for key in own if key not in taken}

@@ -9,12 +9,13 @@ Anything else is somebody's weights: it is refused by name (`fitting`), never le
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
 
 Tensors = Mapping[str, Tensor]
+Shapes = Mapping[str, Collection[torch.Size]]
 COUNTS = ("total_ops", "total_params")
 COMPUTED = ("relative_position_index", "relative_coords_table", "attn_mask", "position_ids")
 """Last parts of the names of buffers that follow from a network's shape alone; versions of a library differ in saving them."""
@@ -37,24 +38,27 @@ def ema_root(name: str) -> str:
     return "" if last is None else "".join(f"{part}." for part in parts[: last + 1])
 
 
-def is_averaged(name: str, tensor: Tensor, plain: Tensors) -> bool:
-    """Whether a tensor is part of an averaged copy of the plain ones, or a number that its averaging counts with."""
+def is_averaged(name: str, tensor: Tensor, plain: Shapes) -> bool:
+    """Whether a tensor is part of an averaged copy of the plain ones, or a number that its averaging counts with.
+
+    Args:
+        plain: the shapes that a plain tensor of a name may have.
+    """
     root = ema_root(name)
-    if not root:
-        return False
-    if not _is_weight(tensor):
-        return True
+    if not root or not _is_weight(tensor):
+        return bool(root)
     rest = name.removeprefix(root)
     flat = rest.replace(".", "")  # a module's buffers cannot have dots in their names
-    found = next((end for end in ends(rest) if end in plain), None) or next((n for n in plain if n.replace(".", "") == flat), None)
-    return found is not None and plain[found].shape == tensor.shape
+    return any(tensor.shape in plain.get(end, ()) for end in ends(rest)) or any(
+        tensor.shape in shapes for one, shapes in plain.items() if one.replace(".", "") == flat
+    )
 
 
-def may_stay(name: str, tensor: Tensor, prefix: str, wanted: Tensors, buffers: Tensors) -> bool:
+def may_stay(name: str, tensor: Tensor, prefix: str, wanted: Shapes, buffers: Tensors) -> bool:
     """Whether a tensor of the file may be left aside when the network's own are those under PREFIX.
 
     Args:
-        wanted: the network's state dict; buffers: all that it has, kept in files or not.
+        wanted: the shapes of the network's own tensors and buffers; buffers: those, kept in files or not.
     """
     inside = name.removeprefix(prefix) if name.startswith(prefix) else None
     if name.rpartition(".")[2] in COUNTS or is_averaged(name, tensor, wanted):
@@ -97,8 +101,8 @@ def remarks(tensors: Tensors, fitted: Tensors, prefix: str, name: str) -> list[s
             f"changed nor judged, no output holds it, and {name} itself still knows all that it knew"
         )
     if others:
-        are = "is" if len(others) == 1 else "are"
-        notes.append(f"{_count(others)} of {name} {are} no part of the network and left aside, in no output: {first_of(others)}")
+        which = f"{_count(others)} of {name} {'is' if len(others) == 1 else 'are'} none that the network saves"
+        notes.append(f"{which}, left aside and in no output: {first_of(others)}")
     if lacking:
         notes.append(f"{name} lacks {first_of(lacking)}, which the network computes by itself")
     return notes

@@ -73,10 +73,17 @@ class RequestRecord(Part):
 
 
 class Source(Part):
-    """The checkpoint a step started from: its file name at the time, and the digest that identifies it."""
+    """The checkpoint a step started from: its file name at the time, and the digest that identifies it.
+
+    `weights` is that of the network's own tensors (`fitting.weights_digest`): the file may have held more, or other types.
+    Of one that a training began with, also the classes of its head, and the fingerprint of the images that its record names.
+    """
 
     name: str
     digest: Digest
+    weights: Digest | None = None
+    classes: list[str] | None = None
+    data: Digest | None = None
 
 
 class Step(Part):

@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -29,7 +29,8 @@ class Checkpoint:
     """A checkpoint as read: its tensors, its record (None for a plain state dict), its digest, its place.
 
     The digest is that of the file: it stays when a network takes the tensors under other names (`fitting`). `described` is
-    what another library's configuration beside it says, and `folder` where that lies: mostly the path itself.
+    what another library's configuration beside it says, and `folder` where that lies: mostly the path itself. What was
+    fetched from a hub has its name there as `origin`, and nothing lies at its path.
     """
 
     tensors: dict[str, Tensor]
@@ -38,15 +39,11 @@ class Checkpoint:
     path: Path | None
     described: Described | None = None
     folder: Path | None = None
+    origin: str | None = None
 
     @property
     def name(self) -> str:
         return self.path.name if self.path else "stdin"
-
-    @property
-    def was_fetched(self) -> bool:
-        """Whether it came from a hub: then nothing lies at its path."""
-        return self.folder is not None and not self.path.exists()
 
 
 def digest(tensors: dict[str, Tensor]) -> str:
@@ -72,7 +69,7 @@ def read(name: str) -> Checkpoint:
         UnlearnError: no such file, not safetensors, a broken header or record, or weights that are not finite.
     """
     if name.startswith(hub.SCHEME):
-        return _read_folder(hub.fetched(name), name, Path(hub.own_name(name)))
+        return replace(_read_folder(hub.fetched(name), name, Path(hub.own_name(name))), origin=name)
     if name == PIPE:
         with tempfile.NamedTemporaryFile(suffix=".safetensors") as file:
             shutil.copyfileobj(sys.stdin.buffer, file)

@@ -11,6 +11,7 @@ from unlearn_cli.cli import console, standard
 from unlearn_cli.cli.compare import compare
 from unlearn_cli.cli.evaluate import evaluate
 from unlearn_cli.cli.forget import forget
+from unlearn_cli.cli.import_ import import_
 from unlearn_cli.cli.inspect import inspect
 from unlearn_cli.cli.methods import methods
 from unlearn_cli.cli.options import PANELS
@@ -58,8 +59,8 @@ def spelt(param) -> str:
     return max(param.opts, key=len) if param.param_type_name == "option" else param.metavar or param.name
 
 
-for command in (train, forget, evaluate, relearn, compare, verify_record, methods, inspect):
-    app.command(command.__name__.replace("_", "-"), cls=Command)(command)
+for command in (train, forget, evaluate, relearn, compare, verify_record, methods, inspect, import_):
+    app.command(command.__name__.rstrip("_").replace("_", "-"), cls=Command)(command)
 
 
 def show_version(wanted: bool) -> None:

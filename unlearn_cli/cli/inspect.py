@@ -143,8 +143,8 @@ def show_checkpoint(about: dict) -> None:
             return
         facts |= {"record": "none", "architecture": told["architecture"], "classes": _classes(told["classes"], told["outputs"])}
         if told["input"]:
-            facts |= {"input": _pixels(told["input"]["size"], told["channels"]),
-                      "normalisation": _normalisation(told["input"])}  # fmt: skip
+            facts["input"] = input_of(told["input"] | {"channels": told["channels"]})
+            facts["normalisation"] = _normalisation(told["input"])
         out.print(facts_table(facts | ({"notes": "; ".join(told["notes"])} if told["notes"] else {})))
         return
     settings = ", ".join(f"{k}={v}" for k, v in record["architecture_settings"].items())
@@ -152,7 +152,7 @@ def show_checkpoint(about: dict) -> None:
     facts |= {
         "architecture": record["architecture"] + (f" ({settings})" if settings else ""),
         "classes": _classes(record["classes"], None),
-        "input": _pixels(record["size"], record["channels"]),
+        "input": input_of(record),
         "normalisation": _normalisation(record),
         "head": record["head"] or "the last linear layer",
         "data": f"{data['folder']}: {data['train']:,} train and {data['test']:,} test images" if data else "not recorded",
@@ -165,6 +165,18 @@ def show_checkpoint(about: dict) -> None:
     if asked := asked_of(record["lineage"]):
         out.print()
         out.print(facts_table({"forgotten in all": asked}))
+
+
+def input_of(record: dict) -> str:
+    """The input's size and channels, and how an image is brought to it where that is another library's way."""
+    from unlearn_cli.checkpoints.record import as_size
+    from unlearn_cli.inputs import in_words
+
+    resize = record["resize"]
+    to = None if resize is None else as_size(resize["to"])
+    way = "" if to is None else f", the shorter side resized to {to}" if isinstance(to, int) else f", resized to {in_words(to)}"
+    how = f"{way} ({resize['interpolation']}), cut from the centre" if resize else ""
+    return f"{in_words(as_size(record['size']))} pixels, {record['channels']} channel(s){how}"
 
 
 def step_facts(step: dict) -> dict:
@@ -203,12 +215,6 @@ def _classes(names: list[str] | None, count: int | None) -> str:
     if names is None:
         return "not named" if count is None else f"{count}, not named"
     return f"{len(names)}: " + ", ".join(names[:20]) + (" ..." if len(names) > 20 else "")
-
-
-def _pixels(size: int | list[int], channels: int) -> str:
-    from unlearn_cli.inputs import in_words
-
-    return f"{in_words(size if isinstance(size, int) else tuple(size))} pixels, {channels} channel(s)"
 
 
 def _normalisation(told: dict) -> str:

@@ -18,8 +18,9 @@ Target = Annotated[
 ]
 Arch = Annotated[
     str | None,
-    o.option("--arch", help="Architecture: resnet18 (the default), compact, allcnn.", panel=o.MODEL, metavar="ARCH"),
-]
+    o.option("--arch", help="Architecture: resnet18 (the default), compact, allcnn, vit, torchvision/NAME, ..", panel=o.MODEL,
+             metavar="ARCH"),
+]  # fmt: skip
 Epochs = Annotated[
     int | None,
     o.option("--epochs", help="Passes over the training images.", panel=o.RUN, min=1, metavar="N"),
@@ -48,6 +49,16 @@ Like = Annotated[
     o.option("--like", help="Train as this checkpoint was: its architecture, recipe, input size and images.", panel=o.MODEL,
              metavar="CHECKPOINT"),
 ]  # fmt: skip
+Weights = Annotated[
+    str | None,
+    o.option("--weights", help="Begin with this checkpoint's weights, architecture and input; its head is new where classes are. "
+             "Beside --like: where the file lies that it began with.", panel=o.MODEL, metavar="FILE"),
+]  # fmt: skip
+Recipe = Annotated[
+    str | None,
+    o.option("--recipe", help="The set-up of a paper's own models, for all that is not given: lau, suli, tmu, unsir, gli.",
+             panel=o.MODEL, metavar="PAPER"),
+]  # fmt: skip
 Channels = Annotated[int | None, o.option("--channels", help="1 for grey, 3 for colour.", panel=o.MODEL, metavar="N")]
 Resume = Annotated[
     bool,
@@ -70,6 +81,8 @@ def train(
     evidence: o.Evidence = None,
     references: References = None,
     like: Like = None,
+    weights: Weights = None,
+    recipe: Recipe = None,
     size: o.Size = None,
     channels: Channels = None,
     test_fraction: o.TestFraction = 0.2,
@@ -106,6 +119,8 @@ def train(
             evidence=evidence,
             references=references,
             like=like,
+            weights=weights,
+            recipe=recipe,
             chosen=from_text(settings or []),
             size=run.size(size),
             channels=channels,

@@ -145,6 +145,9 @@ def _hash_split(
     number = {normal(name): i for i, name in enumerate(classes)}
     labels = [(number[normal(name)], count) for name, count in counts.items() if count]
     test = np.array([path_fraction(path) < test_fraction for path in walk.paths], bool)
+    if partial and test.any():
+        notes.append(f"{test.sum():,} of the {len(test):,} images are held out as test images, by a hash of each path: "
+                     "lay out as train/<class>/ what the model was trained on")  # fmt: skip
     listing = _listing(walk, classes, labels, test, notes, partial)
     lacking = set(map(normal, may_lack))
     left = np.bincount(listing.labels[~test], minlength=len(classes))

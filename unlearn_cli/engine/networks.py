@@ -43,7 +43,10 @@ class Networks:
 
     def take_in(self, model: nn.Module, head: str) -> nn.Module:
         """Bring a network to the device for good; `head` is the name of its last layer."""
-        model.to(self.device, self.dtype, memory_format=torch.channels_last)
+        model.to(self.device, self.dtype)
+        for tensor in (*model.parameters(), *model.buffers()):
+            if tensor.dim() == 4:  # Module.to would try it on five dimensions too, and fail
+                tensor.data = tensor.data.to(memory_format=torch.channels_last)
         layer = model.get_submodule(head)
         run_in(model, layer, self.precision)
         self.ranks.synchronise_batchnorm(model)

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from unlearn_cli.engine.launch import launched
 from unlearn_cli.errors import UnlearnError, one_line
 
+PLAIN = (nn.modules.batchnorm._BatchNorm.forward, nn.SyncBatchNorm.forward)
+
 
 class Ranks:
     """This process among its equals. Alone (world 1) every verb is free and torch.distributed stays unused."""
@@ -99,6 +101,21 @@ def _batch_norm_over_ranks(bn: nn.modules.batchnorm._BatchNorm, x: Tensor) -> Te
             bn.running_mean.lerp_(mean.to(bn.running_mean.dtype), rate)
             bn.running_var.lerp_((var * count / (count - 1)).to(bn.running_var.dtype), rate)
     y = centred * torch.rsqrt(var + bn.eps).view(shape)
+    if type(bn).forward not in PLAIN:
+        return _rest_of(bn, y.to(x.dtype))
     if bn.affine:
         y = y * bn.weight.view(shape) + bn.bias.view(shape)
     return y.to(x.dtype)
+
+
+def _rest_of(bn: nn.modules.batchnorm._BatchNorm, y: Tensor) -> Tensor:
+    """What a class of another library does after normalising (scale, shift, activation): in eval mode, by statistics that
+    change nothing more.
+    """
+    kept = bn.running_mean, bn.running_var, bn.training
+    bn.running_mean, bn.running_var = y.new_zeros(y.shape[1]), y.new_full((y.shape[1],), 1 - bn.eps)
+    bn.training = False
+    try:
+        return type(bn).forward(bn, y)
+    finally:
+        bn.running_mean, bn.running_var, bn.training = kept

@@ -42,6 +42,8 @@ class Run:
         mean, std: the record's normalisation, in units of [0, 1] pixels, one number per channel.
         fresh: builds the architecture with new weights from a seed (`retrain` and its like).
         recipe: the recipe the model was trained with.
+        begun: the network as that training began, where it began with another file's weights; a head that was new then is
+            drawn from a seed.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class Run:
         std: list[float],
         fresh: Callable[[int], nn.Module] | None = None,
         recipe: Recipe | None = None,
+        begun: Callable[[int], nn.Module] | None = None,
     ):
         self.device = options.place()
         self.precision = find_precision(options.precision, self.device)
@@ -59,7 +62,7 @@ class Run:
         self.seed, self.progress = options.seed, options.progress
         self.mean, self.std = mean, std
         self.pixels = Pixels(mean, std, self.device, self.dtype)
-        self.fresh, self.recipe = fresh, recipe
+        self.fresh, self.recipe, self.begun = fresh, recipe, begun
         self.inference_batch = 125 if self.device.type == "cpu" else 1000
         self.noise = seeded(self.seed, "noise")
         self.stopped_by = "the end of its schedule"

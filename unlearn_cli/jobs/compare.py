@@ -138,11 +138,11 @@ def _open(
 
 
 def _role(model: Loaded) -> str:
-    """Trained on everything: original; trained without something: reference; otherwise unlearned."""
+    """Trained on everything and asked for nothing: original; trained without something: reference; otherwise unlearned."""
     last = model.record.last
-    if last is None or (last.operation == "train" and last.request is None):
+    if last is None or (last.operation == "train" and model.record.request is None):
         return "original"
-    return "reference" if last.operation == "train" or last.method == "retrain" else "unlearned"
+    return "reference" if (last.operation == "train" and last.request) or last.method == "retrain" else "unlearned"
 
 
 def _case(loaded: list[Loaded], roles: list[str], given: Request, lists: Sequence[Request], carved: float) -> Asked:

@@ -108,7 +108,7 @@ def asked(case: Whole, folder: Folder) -> tuple[Asked, int, str]:
 
 
 def file(model: Loaded, base: Path) -> File:
-    if model.checkpoint.was_fetched:
+    if model.checkpoint.origin:
         raise UnlearnError(f"{model.name} lies in a cache, and a record names checkpoints by their place.",
                            "copy it into a folder of your own, and give that.")  # fmt: skip
     return File(path=place(model.checkpoint.path, base), digest=model.checkpoint.digest, lineage=model.record.lineage)
@@ -122,7 +122,7 @@ def source(unlearned: Loaded, original: Loaded | None, base: Path) -> Original |
     """
     sources = sources_of(unlearned.record.lineage)
     if original is None:
-        first = next((step.source for step in unlearned.record.lineage if step.source), None)
+        first = next((step.source for step in unlearned.record.lineage if step.source and step.operation != "train"), None)
         return Original(name=first.name, path=None, digest=first.digest, lineage=[]) if first else None
     digest = original.checkpoint.digest
     if sources and digest not in sources:
@@ -130,7 +130,7 @@ def source(unlearned: Loaded, original: Loaded | None, base: Path) -> Original |
             f"{original.name} is not the model that {unlearned.name} was made from (digest {digest[:16]}, not {sources[0][:16]}).",
             "pass the --original that its record names: `unlearn inspect` shows it.",
         )
-    path = None if original.checkpoint.was_fetched else place(original.checkpoint.path, base)
+    path = None if original.checkpoint.origin else place(original.checkpoint.path, base)
     return Original(name=original.name, path=path, digest=digest, lineage=original.record.lineage)
 
 

@@ -14,7 +14,7 @@ from unlearn_cli.cases.unlearning import SELECTION, unchanged, unlearn, what_hap
 from unlearn_cli.checkpoints import hub, store
 from unlearn_cli.checkpoints.evidence import Evidence, Meant
 from unlearn_cli.checkpoints.folder_writing import write_folder
-from unlearn_cli.checkpoints.record import Record, RequestRecord, Source, Step, folder_from, folder_to
+from unlearn_cli.checkpoints.record import Record, RequestRecord, Step, folder_from, folder_to
 from unlearn_cli.data.copies import Copies
 from unlearn_cli.data.requests import Request, Target, resolve
 from unlearn_cli.engine.run import Options, Run
@@ -75,7 +75,7 @@ def forget(
     before = requests.resolvable(earlier, loaded.folder, lists, kept)
     meant = _evidence(wanted, target, loaded, lists) if keep_evidence else []
 
-    run, tensors, carved = unlearn(loaded, chosen, values, target, options, selection_fraction, logged=bool(log))
+    run, tensors, carved = unlearn(loaded, chosen, values, target, options, selection_fraction, bool(log), settings or {})
     if unchanged(loaded, tensors) and not requests.is_covered(target, earlier, loaded.folder, kept):
         raise UnlearnError(f"{method} changed no tensor of {loaded.name}: it stopped at {run.stopped_by}.",
                            "choose other settings or another method; `unlearn evaluate` shows what the model knows.")  # fmt: skip
@@ -83,14 +83,13 @@ def forget(
     positions = requests.meant_by([target, *before], loaded.folder)
     found = duplicates.copies_of(loaded, positions, options)
     sidecar = Evidence(checkpoint=store.digest(tensors), requests=meant).signed() if keep_evidence else None
-    origin = checkpoint if checkpoint.startswith(hub.SCHEME) else loaded.name
     step = Step(
         operation="forget",
         method=chosen.name,
         settings=values | run.settled,
         request=wanted,
         selection_fraction=carved,
-        source=Source(name=origin, digest=loaded.checkpoint.digest),
+        source=loaded.source,
         withheld=len(requests.asked(earlier)),
         evidence=sidecar.digest if sidecar else None,
         **what_happened(run),
@@ -98,7 +97,7 @@ def forget(
     record = moved(loaded.record.after(step), loaded.checkpoint.path, output)
     left_behind = []
     if run.ranks.first and as_folder:
-        left_behind = write_folder(output, tensors, record, loaded.checkpoint.folder, origin, force=options.force)
+        left_behind = write_folder(output, tensors, record, loaded.checkpoint.folder, step.source.name, force=options.force)
     elif run.ranks.first:
         store.write(output, tensors, record, force=options.force)
     if run.ranks.first:
@@ -175,7 +174,7 @@ def _default_name(loaded: Loaded, method: str, slug: str) -> str:
     if path is None:
         return store.PIPE
     stem, end = path.name.removesuffix(".safetensors"), "" if loaded.checkpoint.folder else ".safetensors"
-    if len(stem.encode()) > LONGEST and (steps := [step for step in loaded.record.lineage if step.source]):
+    if len(stem.encode()) > LONGEST and (steps := [s for s in loaded.record.lineage if s.source and s.operation != "train"]):
         stem = f"{steps[0].source.name.removesuffix('.safetensors')}.{len(steps)}-steps"
     return str(path.with_name(f"{stem}.{method}-{slug}{end}"))
 

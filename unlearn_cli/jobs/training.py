@@ -11,12 +11,14 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from unlearn_cli.cases import requests
+from unlearn_cli.cases.starts import Start, Taken, taken
 from unlearn_cli.cases.strangers import describe
 from unlearn_cli.cases.unlearning import what_happened
 from unlearn_cli.checkpoints import store
 from unlearn_cli.checkpoints.record import Record, RequestRecord, Step, as_size
 from unlearn_cli.data.augment import statistics
 from unlearn_cli.data.folder import Folder
+from unlearn_cli.data.names import normal
 from unlearn_cli.data.requests import Target
 from unlearn_cli.data.splits import Split
 from unlearn_cli.engine.run import Options, Run, deterministic
@@ -40,6 +42,7 @@ class Plan:
         record: of the model that is to come, without a past.
         used: the images that are trained on.
         wanted: what was left out.
+        start: the checkpoint whose weights it begins with, and what of them it takes; None from scratch.
     """
 
     record: Record
@@ -49,6 +52,7 @@ class Plan:
     used: Split
     wanted: RequestRecord | None
     notes: list[str]
+    start: tuple[Start, Taken] | None = None
 
     @property
     def test(self) -> Split:
@@ -60,7 +64,8 @@ class Plan:
     def after(self, run: Run) -> Record:
         """The record with this training in its lineage, as far as the run has come."""
         values = self.recipe.acting | {"frozen": list(self.recipe.frozen)}
-        step = Step(operation="train", method="train", settings=values, request=self.wanted, **what_happened(run))
+        source = self.start[0].source if self.start else None
+        step = Step(operation="train", method="train", settings=values, request=self.wanted, source=source, **what_happened(run))
         return self.record.after(step)
 
     def has_made(self, record: Record | None, run: Run) -> bool:
@@ -80,18 +85,35 @@ class Done:
 
 
 def planned(architecture: Architecture, settings, recipe, folder: Folder, test_fraction, without: Sequence[Target], output: str,
-            head=None, notes=()) -> Plan:  # fmt: skip
-    """A training on what requests leave of the images; their normalisation is that of the images left."""
+            head=None, notes=(), start: Start | None = None) -> Plan:  # fmt: skip
+    """A training on what requests leave of the images; their normalisation is that of the images left, or the start's own.
+
+    What was done to the start before is the beginning of its lineage, and what that was asked to forget stays asked.
+    """
     left = ~folder.images.test
     left[requests.meant_by(without, folder)] = False
     if not left.any():
         raise UnlearnError("every training image is left out; none remains to train on.", "leave out fewer.")
     used = Split("retain" if without else "train", folder.images, left.nonzero()[:, 0], Classes(len(folder.classes)))
     wanted = requests.union(without)
-    mean, std = statistics(folder.images, used.index)
+    mean, std = start.normalisation if start and start.normalisation else statistics(folder.images, used.index)
     path = None if output == store.PIPE else Path(output)
     record = describe(architecture, settings, folder, (mean, std), test_fraction, path, head)
-    return Plan(record, architecture, recipe, folder, used, wanted, list(notes))
+    if start is None:
+        return Plan(record, architecture, recipe, folder, used, wanted, list(notes))
+    record, weights = record.model_copy(update={"lineage": start.lineage}), taken(start, record)
+    notes = [*notes, *start.notes, *weights.notes, *seen_before(start, without, folder)]
+    return Plan(record, architecture, recipe, folder, used, wanted, notes, (start, weights))
+
+
+def seen_before(start: Start, without: Sequence[Target], folder: Folder) -> list[str]:
+    """A note where what is left out is of classes that the start knows: what it saw of them it brings along."""
+    listed = {folder.classes[i] for one in without for i in folder.images.labels[one.images].tolist()}
+    meant = {normal(name) for name in [*listed, *(name for one in without for name in one.classes)]}
+    if not (both := [name for name in start.classes or () if normal(name) in meant]):
+        return []
+    words = requests.in_words(RequestRecord(classes=both))
+    return [f"{start.name} was made for {words} too: what it learned of that before, this training begins with"]
 
 
 def train_once(plan: Plan, output: str, options: Options, resume: bool) -> Done:
@@ -102,11 +124,13 @@ def train_once(plan: Plan, output: str, options: Options, resume: bool) -> Done:
                            record.architecture_settings, options.seed, record.head)  # fmt: skip
         head = found.head
         state = State(output, plan, run)
-        start = state.read() if resume else None
+        progress = state.read() if resume else None
+        if plan.start:
+            plan.start[1].into(model)
         with run.adopted(model, head), run.timed():
-            if start is None:
+            if progress is None and plan.start is None:
                 prepare(run, model, plan.used)
-            fit(run, model, plan.used, plan.recipe, resume=start, keep=state.write)
+            fit(run, model, plan.used, plan.recipe, resume=progress, keep=state.write)
         after = plan.after(run)
         trained = {name: tensor.cpu() for name, tensor in as_library(model.state_dict(), model).items()}
         with run.adopted(model, head):
@@ -140,7 +164,8 @@ class State:
         self.path = None if output == store.PIPE else Path(f"{output}.resume")
         plain = plan.record.architecture, plan.record.architecture_settings, plan.recipe, plan.folder.fingerprint
         index = hashlib.sha256(plan.used.index.numpy().tobytes()).hexdigest()
-        whole = [str(part) for part in plain] + [index, str(run.seed), str(run.precision), run.device.type]
+        begun = plan.start[0].source.digest if plan.start else ""
+        whole = [str(part) for part in plain] + [index, begun, str(run.seed), str(run.precision), run.device.type]
         self.identity = hashlib.sha256(json.dumps(whole).encode()).hexdigest()
         self.first = run.ranks.first
 

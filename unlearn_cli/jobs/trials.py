@@ -13,12 +13,13 @@ from unlearn_cli.cases import kept, requests
 from unlearn_cli.cases.loading import Loaded
 from unlearn_cli.cases.unlearning import SELECTION, unlearn, what_happened
 from unlearn_cli.checkpoints import store
-from unlearn_cli.checkpoints.record import Source, Step
+from unlearn_cli.checkpoints.record import Step
 from unlearn_cli.data.requests import Target
 from unlearn_cli.engine.kept import everywhere
 from unlearn_cli.engine.run import Options
 from unlearn_cli.errors import UnlearnError, did_you_mean
 from unlearn_cli.kinds import Kind
+from unlearn_cli.ops.presented import take
 from unlearn_cli.settings import parse
 
 
@@ -109,7 +110,7 @@ def run(
     if not known and surroundings.ranks.first:
         kept.keep(place, tensors, after)
     surroundings.ranks.wait()
-    model.model.load_state_dict(tensors)
+    take(model.model, tensors)
     name = f"{trial.name} with seed {options.seed}"  # what the progress calls it: there is no such file
     checkpoint = replace(first.checkpoint, tensors=tensors, digest=store.digest(tensors), path=Path(name))
     return replace(model, checkpoint=checkpoint, record=after), known
@@ -126,7 +127,7 @@ def _run(model: Loaded, trial: Trial, target: Target, options: Options) -> tuple
         settings=trial.values | done.settled,
         request=requests.recorded(target),
         selection_fraction=carved,
-        source=Source(name=model.name, digest=model.checkpoint.digest),
+        source=model.source,
         withheld=len(requests.asked(model.record.lineage)),
         **what_happened(done),
     )

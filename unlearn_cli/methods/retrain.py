@@ -2,7 +2,8 @@
 
     θ ~ initialisation;   θ ← fit(θ, D_r)
 
-The reference that every other method is measured against. The seed is that of this run, not the original's.
+The reference that every other method is measured against. The seed is that of this run, not the original's. Where the original
+was trained from other weights and not from scratch, so is this one: they are the initialisation, but for a head that was new.
 """
 
 from dataclasses import replace
@@ -22,6 +23,7 @@ def retrain(
     epochs: Annotated[int | None, setting("passes over the retain set", computed="the original's", ge=1)] = None,
 ) -> None:  # fmt: skip
     recipe = replace(run.recipe, epochs=run.settle("epochs", epochs or run.recipe.epochs))
-    model.load_state_dict(run.fresh(run.seed).state_dict())
-    prepare(run, model, splits.retain)
+    model.load_state_dict((run.begun or run.fresh)(run.seed).state_dict())
+    if run.begun is None:
+        prepare(run, model, splits.retain)
     fit(run, model, splits.retain, recipe)

@@ -61,6 +61,9 @@ def find(name: str, *, typed: bool = False, config: dict[str, Any] | None = None
         from unlearn_cli.models.sources import file
 
         return file.find(name, typed=typed)
+    if name.endswith(".py"):
+        raise UnlearnError(f"{name} is a file of code, and may define several networks.",
+                           f"name the class or the function: --arch {name}:NAME.")  # fmt: skip
     if slash and library in LIBRARIES:
         return import_module(f"{__name__}.sources.{library}").find(own_name, config)
     from unlearn_cli.models.sources import papers

@@ -35,6 +35,7 @@ class Architecture:
         config: its library's own description, from which it is built.
         aside: what begins the names of tensors that its files may hold and that answer nothing: helpers of its training.
         labels: the names that its library has for the outputs of a head of so many, and other names of each; none it may be.
+        assumed: settings that nobody can read off weights, and what is taken where nobody says them.
     """
 
     name: str
@@ -49,11 +50,12 @@ class Architecture:
     config: dict[str, Any] | None = None
     aside: tuple[str, ...] = ()
     labels: Callable[[int], "Labels | None"] = lambda outputs: None
+    assumed: dict[str, Any] = field(default_factory=dict)
 
     def parsed(self, given: dict[str, Any], size: Size | None = None) -> dict[str, Any]:
         """The settings that run: those given, and the defaults of the others where these are known."""
         if self.settings is None:
-            return {name: _value(value) for name, value in given.items()}
+            return self.assumed | {name: _value(value) for name, value in given.items()}
         return {name: one.default for name, one in self.settings.items()} | parse(self.settings, given, self.name)
 
     def check(self, size: Size, channels: int) -> None:

@@ -1,15 +1,18 @@
-"""How an architecture is trained when nobody says otherwise, as numbers and functions of the step."""
+"""How an architecture is trained when nobody says otherwise, or as a paper says, as numbers and functions of the step."""
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from unlearn_cli.errors import UnlearnError
+from unlearn_cli.errors import UnlearnError, did_you_mean
 from unlearn_cli.ops import schedules
 from unlearn_cli.settings import Setting, declared, parse, setting, typed
 
 if TYPE_CHECKING:
     from torch import nn
+
+PAPERS = Path(__file__).parent / "papers"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,3 +153,44 @@ def general(attention: bool) -> Recipe:
         return Recipe(epochs=10, optimizer="adamw", lr=5e-4, weight_decay=0.05, decay="matrices", schedule="cosine", warmup=0.1,
                       clip=1.0, label_smoothing=0.1)  # fmt: skip
     return Recipe(epochs=10, lr=0.05, momentum=0.9, weight_decay=5e-4, label_smoothing=0.1)
+
+
+@dataclass(frozen=True)
+class Published:
+    """The set-up of a paper's own models, as a file in `papers` says it.
+
+    Args:
+        arch: architecture and settings, as they are typed.
+        size: side of the images in pixels.
+        values: all that differs from a plain recipe; nothing of an architecture's own recipe is mixed in.
+    """
+
+    name: str
+    paper: str
+    arch: str
+    size: int
+    values: dict[str, Any]
+
+    def recipe(self, default: Recipe) -> Recipe:
+        """As a recipe for an architecture, of whose own DEFAULT only what it freezes remains."""
+        return Recipe(**parse(settings(), self.values, f"the recipe of {self.name}"), frozen=default.frozen)
+
+
+def published_names() -> list[str]:
+    """The papers whose set-ups are known, by their files."""
+    return sorted(path.name.removesuffix(".yaml") for path in PAPERS.iterdir() if path.name.endswith(".yaml"))
+
+
+def published(name: str) -> Published:
+    """The set-up of a paper by the name of its method.
+
+    Raises:
+        UnlearnError: none is known of that name.
+    """
+    import yaml
+
+    names = published_names()
+    if name not in names:
+        raise UnlearnError(f"there is no recipe '{name}'.", f"{did_you_mean(name, names)} recipes: {', '.join(names)}.".strip())
+    told = yaml.safe_load((PAPERS / f"{name}.yaml").read_text(encoding="utf-8"))
+    return Published(name, told["paper"], told["arch"], told["size"], {"epochs": told["epochs"]} | told["set"])

@@ -134,7 +134,8 @@ def _agree(model: nn.Module, rest: Sequence[str], x: Tensor) -> bool:
 
 def _telling(model: nn.Module, able: Sequence[nn.Module], x: Tensor) -> list[nn.Module]:
     """Which of the layers tell the gradients of their parameters for these images."""
-    n, found, entered = len(x), dict.fromkeys(able, 0), {}
+    n, entered, unfit = len(x), {}, set()
+    made: dict[nn.Module, tuple[Tensor, Tensor]] = {}
     flags = [(p, p.requires_grad) for p in model.parameters()]
 
     def enter(module: nn.Module, inputs: tuple, keywords: dict) -> None:
@@ -144,8 +145,10 @@ def _telling(model: nn.Module, able: Sequence[nn.Module], x: Tensor) -> list[nn.
 
     def leave(module: nn.Module, inputs: tuple, keywords: dict, output: object) -> None:
         rows = entered[module] is not None and isinstance(output, Tensor) and len(inputs[0]) == len(output) == n
-        fits = rows and inputs[0]._version == entered[module] and _known(module, *inputs, output)
-        found[module] += 1 if fits else float("-inf")
+        if rows and inputs[0]._version == entered[module]:
+            made[module] = inputs[0].detach(), output.detach()
+        else:
+            unfit.add(module)
         for p in module.parameters():
             p.requires_grad_(True)
 
@@ -162,13 +165,14 @@ def _telling(model: nn.Module, able: Sequence[nn.Module], x: Tensor) -> list[nn.
         for p, flag in flags:
             p.requires_grad_(flag)
     elsewhere = {id(p) for (p, _), gradient in zip(flags, reached, strict=True) if gradient is not None}
-    return [module for module in able if found[module] > 0 and not any(id(p) in elsewhere for p in module.parameters())]
+    fit = [module for module in able if module in made and module not in unfit]
+    return [module for module in fit if not any(id(p) in elsewhere for p in module.parameters()) and _known(module, *made[module])]
 
 
 def _known(module: nn.Module, x: Tensor, output: Tensor) -> bool:
     """Whether the layer's gradients can be computed from its input and output."""
     with suppress(RuntimeError), torch.no_grad():
-        gradients(module, operand(module, x, output.dtype), output.detach())
+        gradients(module, operand(module, x, output.dtype), output)
         return True
     return False
 

@@ -5,12 +5,13 @@ Most networks are that already. Those that are not are changed in place, and wha
     1x1 convolution at the end     the linear layer that it is on one pixel
     heads that are averaged        one linear layer on their inputs side by side: a pair that learned by distillation
     (log-)softmax at the end       left out: the logits are what went into it
-    an output with `logits`        these alone; of a tuple, the first
+    an output with `logits`        these alone; of a tuple, the first; of (n, C, 1, 1), its one pixel
     names of its own in files      the library's (`written_as`), which its code has called otherwise since
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import combinations
 
 import torch
 from torch import Tensor, nn
@@ -70,7 +71,8 @@ def present(model: nn.Module, sample: Tensor, what: str, name: str | None = None
     """Find the head of a network, whatever it is, and present the network by it; in place.
 
     Every layer that could be the head gives random numbers in place of its output, and the network's output tells which of
-    them it is made of: no weight can hide it.
+    them it is made of. All else that is learned is another in this trial than in a new network, where a scale of one or equal
+    shares of several heads would look like none: no weight can hide what is done with the heads.
 
     Args:
         sample: (2, C, H, W) images.
@@ -86,13 +88,10 @@ def present(model: nn.Module, sample: Tensor, what: str, name: str | None = None
         hint = did_you_mean(name, layers) or "linear layers: " + ", ".join(layers)
         raise UnlearnError(f"the network has no linear layer called '{name}'.", hint)
     given, output = _tried(model, layers, sample, what)
-    if output.dim() != 2 and output.shape[2:].numel() == 1:
-        raise UnlearnError(f"{what} gives scores of the shape {tuple(output.shape[1:])} for an image.",
-                           "it has to give one score per class: flatten them in its code.")  # fmt: skip
+    last = next(reversed(given), None)
+    given = {key: values.flatten(1) for key, values in given.items() if values.numel() == output.numel()}
     found = [key for key, values in given.items() if values.shape == output.shape]
-    for key in ([name] if name else reversed(found)):
-        if key not in given or given[key].shape != output.shape:
-            continue
+    for key in [one for one in reversed(found) if name in (None, one)]:
         notes = []
         if not torch.equal(given[key], output):
             made = next((words for words, f in ENDS.items() if torch.allclose(f(given[key], 1), output, atol=1e-6)), None)
@@ -100,17 +99,19 @@ def present(model: nn.Module, sample: Tensor, what: str, name: str | None = None
                 continue
             gives_what_the_head_gives(model, key)
             notes.append(f"the {made} at the end of {what} is left out: logits are what goes into it")
-        layer = layers[key]
-        if isinstance(layer, nn.Conv2d):
-            _put(model, key, _as_pixel(layer))
+        _check_linear(key, layers[key], what)
+        if isinstance(layers[key], nn.Conv2d):
+            _put(model, key, _as_pixel(layers[key]))
         return Presented(key, notes)
-    if name is None and len(found) > 1 and torch.allclose(_mean([given[key] for key in found]), output, atol=1e-6):
-        join(model, found)
-        return Presented(JOINED, [f"the heads {' and '.join(found)} of {what}, whose scores are averaged, count as one"])
+    if name is None and (averaged := _averaged(given, found, output)):
+        for key in averaged:
+            _check_linear(key, layers[key], what)
+        join(model, averaged)
+        return Presented(JOINED, [f"the heads {' and '.join(averaged)} of {what}, whose scores are averaged, count as one"])
     if name is not None:
         raise UnlearnError(f"the output of the layer '{name}' is not the output of {what}.", "name the right layer with --head.")
-    last = f" ({', '.join(list(given)[-2:])} {'come' if len(given) > 1 else 'comes'} last)" if given else ""
-    raise UnlearnError(f"the scores of {what} are not the output of a linear layer{last}.",
+    ran = f" (more is done after '{last}', the last that runs)" if last else ": it has none"
+    raise UnlearnError(f"the scores of {what} are not the output of a linear layer{ran}.",
                        "methods and metrics need one as the last step: features times weights.")  # fmt: skip
 
 
@@ -119,13 +120,36 @@ ENDS = {"log-softmax": torch.log_softmax, "softmax": torch.softmax}
 
 def _could_be(module: nn.Module) -> bool:
     if isinstance(module, nn.Conv2d):
-        return module.kernel_size == (1, 1) and module.stride == (1, 1) and module.groups == 1 and module.padding in ((0, 0), 0)
+        flat = module.kernel_size == (1, 1) and module.stride == (1, 1) and module.groups == 1
+        return flat and module.padding in ((0, 0), "valid", "same")
     return isinstance(module, nn.Linear)
+
+
+def _averaged(given: Tensors, found: list[str], output: Tensor) -> list[str]:
+    """The layers whose average the output is: all that fit it, or two of them."""
+    for some in (found, *combinations(found, 2)):
+        if len(some) > 1 and torch.allclose(_mean([given[key] for key in some]), output, atol=1e-6):
+            return list(some)
+    return []
+
+
+@torch.no_grad()
+def _check_linear(key: str, layer: nn.Linear | nn.Conv2d, what: str) -> None:
+    """Refuse a head that is one by name alone: a class of its own may scale, or standardise, what it multiplies with."""
+    plain = "weight" in layer._parameters
+    if plain:
+        weight = layer.weight.flatten(1)
+        x = torch.randn(2, weight.shape[1], generator=torch.Generator().manual_seed(0)).to(weight)
+        given = layer(x if isinstance(layer, nn.Linear) else x[:, :, None, None]).flatten(1)
+        plain = torch.allclose(given, nn.functional.linear(x, weight, layer.bias), rtol=1e-4, atol=1e-5)
+    if not plain:
+        raise UnlearnError(f"the head of {what}, '{key}', is a {type(layer).__name__} that is not features times its weights.",
+                           "methods and metrics need a plain linear layer as the last step.")  # fmt: skip
 
 
 @torch.no_grad()
 def _tried(model: nn.Module, layers: dict[str, nn.Module], sample: Tensor, what: str) -> tuple[Tensors, Tensor]:
-    """What the layers gave in a pass, random numbers in the order in which they ran, and the output; (n, C) each."""
+    """What the layers gave in a pass, random numbers in the order in which they ran, and the (n, C) output."""
     given: Tensors = {}
     draw = torch.Generator().manual_seed(0)
 
@@ -138,28 +162,39 @@ def _tried(model: nn.Module, layers: dict[str, nn.Module], sample: Tensor, what:
         return hook
 
     modes = [(module, module.training) for module in model.modules()]
+    others = [one for one in (*model.parameters(), *model.buffers()) if _may_scale(one)]
+    kept = [one.data for one in others]
+    for one in others:
+        one.data = one.data + 0.5 + torch.rand(one.shape, generator=draw).to(one)
     hooks = [module.register_forward_hook(instead(key)) for key, module in layers.items()]
     try:
         output = model.eval()(sample)
-    except (RuntimeError, ValueError, AssertionError, IndexError, TypeError, ZeroDivisionError) as error:
+    except Exception as error:  # noqa: BLE001 - a library's or a user's forward may raise anything
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         height, width = sample.shape[2:]
         raise UnlearnError(f"{what} does not take images of {height} x {width} pixels and {sample.shape[1]} channels ({reason}).",
                            "pass the --size that it was made for.") from None  # fmt: skip
     finally:
+        for one, own in zip(others, kept, strict=True):
+            one.data = own
         for hook in hooks:
             hook.remove()
         for module, mode in modes:
             module.training = mode
-    if not isinstance(output, Tensor) or output.dim() < 2 or len(output) != len(sample):
-        kind = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-        raise UnlearnError(f"{what} gives {kind} for {len(sample)} images, not a score per image and class.", "check --arch.")
-    alike = {key: values.flatten(1) for key, values in given.items() if values[0].numel() == output[0].numel()}
-    return alike, output
+    if not isinstance(output, Tensor) or output.dim() != 2 or len(output) != len(sample):
+        kind = f"numbers of the shape {tuple(output.shape)}" if isinstance(output, Tensor) else f"a {type(output).__name__}"
+        raise UnlearnError(f"{what} gives {kind} for {len(sample)} images, not a score per image and class.",
+                           "it has to be a classifier.")  # fmt: skip
+    return given, output
+
+
+def _may_scale(one: Tensor) -> bool:
+    """Whether scores could be multiplied with it, or be added to it; kernels and matrices of a million numbers are left alone."""
+    return not nn.parameter.is_lazy(one) and one.is_floating_point() and one.numel() <= 1 << 20
 
 
 def answers_alone(model: nn.Module) -> nn.Module:
-    """Let the network's forward give its logits where it gives an object or a tuple that has them; in place."""
+    """Let the network's forward give (n, C) logits where it gives an object, a tuple or a pixel of them; in place."""
 
     class Alone(type(model)):
         def forward(self, *inputs, **more):
@@ -193,9 +228,13 @@ def join(model: nn.Module, parts: list[str]) -> nn.Module:
 
     class One(type(model)):
         def forward(self, *inputs, **more):
-            super().forward(*inputs, **more)
             reached = [self.get_submodule(part).reached for part in parts]
-            features = torch.cat([x.pop().flatten(1) for x in reached], 1)
+            try:
+                super().forward(*inputs, **more)
+                features = torch.cat([x[-1].flatten(1) for x in reached], 1)
+            finally:
+                for x in reached:
+                    x.clear()
             return self.get_submodule(JOINED)(features)
 
     return _become(model, One)
@@ -208,11 +247,12 @@ def _become(model: nn.Module, kind: type[nn.Module]) -> nn.Module:
 
 
 def _logits(output):
-    if isinstance(output, Tensor):
-        return output
     if isinstance(getattr(output, "logits", None), Tensor):
-        return output.logits
-    return output[0] if isinstance(output, (tuple, list)) and output and isinstance(output[0], Tensor) else output
+        output = output.logits
+    elif isinstance(output, (tuple, list)) and output and isinstance(output[0], Tensor):
+        output = output[0]
+    one_pixel = isinstance(output, Tensor) and output.dim() > 2 and output.shape[2:].numel() == 1
+    return output.flatten(1) if one_pixel else output
 
 
 def _as_pixel(conv: nn.Conv2d) -> Pixel:
@@ -250,7 +290,8 @@ def as_library(tensors: Tensors, model: nn.Module, before: Tensors | None = None
                 same = torch.equal(joined[f"{name}.weight"], mean) and (bias is None or torch.equal(joined[f"{name}.bias"], bias))
             for part, weight in zip(module.parts, mean.split(module.widths, 1), strict=True):
                 keys = [f"{part}.weight", *([f"{part}.bias"] if bias is not None else [])]
-                found |= {key: before[key] for key in keys} if same else dict(zip(keys, (weight * many, bias), strict=False))
+                own = (weight * many, None if bias is None else bias.clone())  # a file has no two names of one memory
+                found |= {key: before[key] for key in keys} if same else dict(zip(keys, own, strict=False))
     return _renamed(found, names)
 
 
@@ -285,6 +326,15 @@ def _joined(tensors: Tensors, model: nn.Module) -> Tensors:
             if module.bias is not None:
                 found[f"{name}.bias"] = _mean([found.pop(f"{part}.bias") for part in module.parts])
     return found
+
+
+def take(model: nn.Module, tensors: Tensors) -> None:
+    """Load exactly these tensors, with the versions of the model's layers: files keep none, and some layers ask for theirs."""
+    state = model.state_dict()
+    for key in [key for key in state if key not in tensors]:
+        del state[key]
+    state.update(tensors)
+    model.load_state_dict(state)
 
 
 def _side_by_side(weights: list[Tensor]) -> Tensor:

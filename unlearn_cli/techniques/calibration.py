@@ -10,8 +10,13 @@ from unlearn_cli.ops.modes import batchnorms
 
 @torch.no_grad()
 def recalibrate(run: Run, model: nn.Module, split: Split, size: int = 500) -> None:
-    """Replace the running mean and variance of every BatchNorm layer by their plain average over a split's batches."""
-    layers = batchnorms(model)
+    """Replace the running mean and variance of every BatchNorm layer by their plain average over a split's batches.
+
+    A network without such a layer is left alone, and no image is read.
+    """
+    layers = [layer for layer in batchnorms(model) if layer.running_mean is not None]
+    if not layers:
+        return
     kept = {layer: layer.momentum for layer in layers}
     model.eval()
     for layer in layers:

@@ -14,6 +14,7 @@ from unlearn_cli.engine.optim import SGD, Adam, Optimizer
 from unlearn_cli.engine.run import Run
 from unlearn_cli.models.recipes import Recipe
 from unlearn_cli.ops.modes import train_mode
+from unlearn_cli.ops.presented import take
 
 
 @dataclass
@@ -49,7 +50,7 @@ def fit(
     first = 0
     if resume:
         first = resume.epoch
-        model.load_state_dict({k[6:]: t for k, t in resume.tensors.items() if k.startswith("model.")})
+        take(model, {k[6:]: t for k, t in resume.tensors.items() if k.startswith("model.")})
         slow = {k[5:]: t.to(run.device) for k, t in resume.tensors.items() if k.startswith("slow.")}
         opt.done = int(resume.tensors["done"])
         for kind, kept in opt.moments.items():

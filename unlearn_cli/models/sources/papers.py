@@ -36,7 +36,7 @@ STEM = Setting("stem", Annotated[Literal["auto", "small", "standard"], setting("
 
 def find(name: str) -> Architecture:
     return Papers(name=name, construct=partial(construct, name), recipe=general(name.startswith("vit")), settings={"stem": STEM},
-                  channels=(1, 3))  # fmt: skip
+                  channels=(1, 3), assumed={"stem": "auto"})  # fmt: skip
 
 
 class Papers(Architecture):

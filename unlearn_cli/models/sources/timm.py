@@ -9,6 +9,9 @@ from unlearn_cli.inputs import Input, Resize, Size, sides, sized
 from unlearn_cli.models.architecture import Architecture, Labels
 from unlearn_cli.models.recipes import general
 
+WEIGHTS = ("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "pretrained_strict", "checkpoint_path", "cache_dir")
+"""What timm takes with a network's settings and reads weights by, some of them pickled: no record and no config may name any."""
+
 
 def find(name: str, config: dict[str, Any] | None = None) -> Architecture:
     """A name may end in the tag of its weights, whose input is taken then: `resnet50.a1_in1k`."""
@@ -22,12 +25,15 @@ def find(name: str, config: dict[str, Any] | None = None) -> Architecture:
         fed = input_of(about) if about is not None else None
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise UnlearnError(f"timm does not read the pretrained_cfg of {name} ({error}).", "it is damaged: restore it.") from None
-    arguments = {key: value for key, value in ((config or {}).get("model_args") or {}).items() if key not in LOADING}
+    arguments = {key: value for key, value in ((config or {}).get("model_args") or {}).items() if key not in GIVEN}
 
     def construct(classes: int, channels: int, size: Size, settings: dict[str, Any]):
         more = arguments | settings
-        other = about is not None and about.fixed_input_size and sides(size) != tuple(about.input_size[1:])
-        if "img_size" not in settings and other:
+        if named := [key for key in more if key in WEIGHTS]:
+            raise UnlearnError(f"{named[0]} is no setting of timm/{name} here: weights come from the checkpoint alone.",
+                               "leave it out.")  # fmt: skip
+        fixed = about is not None and about.fixed_input_size and not more.get("dynamic_img_size")
+        if fixed and "img_size" not in settings and sides(size) != tuple(about.input_size[1:]):
             more = more | {"img_size": sides(size)}
         try:
             return library.create_model(
@@ -42,9 +48,8 @@ def find(name: str, config: dict[str, Any] | None = None) -> Architecture:
                         input=fed, config=config, labels=imagenet)  # fmt: skip
 
 
-LOADING = ("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir", "num_classes", "in_chans",
-           "features_only")  # fmt: skip
-"""Arguments of timm's `create_model` that a configuration does not give: they load weights, or are given by us."""
+GIVEN = ("num_classes", "in_chans")
+"""Arguments of a network that a configuration may repeat: the head's tensor and the images say them."""
 
 
 def pretrained_folder(name: str, folder: str) -> str:

@@ -25,12 +25,21 @@ def find(name: str, config: dict[str, Any] | None = None) -> Architecture:
     takes = inspect.signature(typing.get_type_hints(builder)["return"].__init__).parameters
 
     def construct(classes: int, channels: int, size: Size, settings: dict[str, Any]):
+        if named := [key for key in settings if key in ("weights", "progress")]:
+            raise UnlearnError(f"{named[0]} is no setting of torchvision/{name} here: weights come from the checkpoint alone.",
+                               "leave it out.")  # fmt: skip
         return built(name, builder, {"num_classes": classes} | sized(takes, size, name) | plain(takes) | settings)
 
     return Architecture(
         name=f"torchvision/{name}", construct=construct, recipe=general("image_size" in takes), settings=None, channels=(3,),
         input=input_of(library.get_model_weights(name)), aside=HELPERS if "aux_logits" in takes else (),
+        assumed=assumed(takes),
     )  # fmt: skip
+
+
+def assumed(takes: typing.Mapping[str, Any]) -> dict[str, Any]:
+    """What the weights that torchvision publishes want, and it would not take for a file: a normalisation of their own."""
+    return {"transform_input": True} if "transform_input" in takes else {}
 
 
 def built(name: str, builder: Callable, arguments: dict[str, Any]):

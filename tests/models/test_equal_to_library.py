@@ -1,0 +1,144 @@
+"""A dozen networks that answer here as in their own library, bit for bit, and go back to it; `tests/benchmarks` has the rest."""
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from unlearn_cli import models
+from unlearn_cli.cases.networks import filled
+from unlearn_cli.checkpoints import store
+from unlearn_cli.checkpoints.record import Record
+from unlearn_cli.errors import UnlearnError
+
+SMALL_VIT = {"depth": 2, "embed_dim": 32, "num_heads": 2, "img_size": 64}
+
+TORCHVISION = {
+    "resnet18": 64,
+    "mobilenet_v3_small": 64,
+    "shufflenet_v2_x0_5": 64,
+    "mnasnet0_5": 64,
+    "regnet_x_400mf": 64,
+    "efficientnet_b0": 64,
+    "googlenet": 64,
+}
+"""The size in pixels at which each is compared."""
+
+TIMM = {
+    "test_convnext": {},
+    "test_byobnet": {},
+    "vit_tiny_patch16_224": SMALL_VIT,
+    "deit_tiny_distilled_patch16_224": SMALL_VIT,
+    "swin_tiny_patch4_window7_224": {"img_size": 64, "embed_dim": 24},
+    "gmlp_ti16_224": {"img_size": 64},
+    "test_nfnet": {},
+}
+"""The arguments that make each small."""
+
+NOT_BIT_EQUAL = ("deit_tiny_distilled_patch16_224",)
+"""Two heads count as one here: the sum over both is taken at once, in another order."""
+
+
+def unhidden(model):
+    """No weight at zero or one, no statistics of a new network, no layer that fades: they would hide what is under them."""
+    with torch.no_grad():
+        for name, one in [*model.named_parameters(), *model.named_buffers()]:
+            if name.endswith("running_var"):
+                one.uniform_(0.5, 1.5)
+            elif name.endswith("weight") and one.dim() > 1:
+                one.normal_(std=1.7 * one[0].numel() ** -0.5)
+            elif (isinstance(one, torch.nn.Parameter) or name.endswith("running_mean")) and one.dim():
+                one.add_(0.1 * torch.randn_like(one))
+    return model.eval()
+
+
+def loaded(name, size, settings, path):
+    architecture = models.find(name)
+    record = Record(architecture=name, architecture_settings=architecture.parsed(settings, size), classes=list("abcdefg"),
+                    size=size, channels=3, mean=[0.5] * 3, std=[0.5] * 3)  # fmt: skip
+    return filled(architecture, record, store.read(str(path)).tensors, path.name, None), record
+
+
+def compared(name, size, settings, build, folder, exact):
+    """The library's file is loaded here and answers as there; what is written here is loaded there, strictly."""
+    theirs = unhidden(build())
+    x = torch.randn(2, 3, size, size)
+    save_file({key: tensor.clone() for key, tensor in theirs.state_dict().items()}, folder / "theirs.safetensors")
+    network, record = loaded(name, size, settings, folder / "theirs.safetensors")
+    with torch.no_grad():
+        wanted, logits = theirs(x), network.model(x)
+    largest = wanted.abs().max()
+    assert (wanted[0] - wanted[1]).abs().max() > 1e-3 * largest, "the control: it tells images apart"
+    assert torch.equal(logits, wanted) if exact else (logits - wanted).abs().max() < 1e-6 * largest
+
+    store.write(str(folder / "ours.safetensors"), network.as_file(network.model.state_dict()), record)
+    again = build(helpers=False)
+    state, written = again.state_dict(), load_file(folder / "ours.safetensors")
+    assert state.keys() == written.keys()
+    state.update(written)  # keeps the versions of layers, for which MNASNet asks and which safetensors do not keep
+    again.load_state_dict(state, strict=True)
+    assert torch.equal(again.eval()(x), wanted)
+    return network
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        yield
+
+
+@pytest.mark.parametrize("name", TORCHVISION)
+def test_torchvisions_networks_answer_as_in_torchvision(name, tmp_path):
+    library = pytest.importorskip("torchvision").models
+    special = {"transform_input": True, "init_weights": False} if name == "googlenet" else {}
+
+    def build(helpers=True):
+        return library.get_model(name, weights=None, num_classes=7, **special | ({"aux_logits": helpers} if special else {}))
+
+    compared(f"torchvision/{name}", TORCHVISION[name], {}, build, tmp_path, True)
+
+
+@pytest.mark.parametrize("name", TIMM)
+def test_timms_networks_answer_as_in_timm(name, tmp_path):
+    timm = pytest.importorskip("timm")
+
+    def build(helpers=True):
+        return timm.create_model(name, num_classes=7, **TIMM[name])
+
+    network = compared(f"timm/{name}", 64, TIMM[name], build, tmp_path, name not in NOT_BIT_EQUAL)
+    assert bool(network.notes) == (name in NOT_BIT_EQUAL)
+
+
+def test_a_transformer_is_built_for_the_size_of_its_images():
+    pytest.importorskip("timm")
+    sizes = {}
+    for size in (32, 64):
+        model = models.find("timm/vit_tiny_patch16_224").construct(7, 3, size, {"depth": 1})
+        sizes[size] = model.pos_embed.shape[1]
+    assert sizes == {32: 5, 64: 17}
+    dynamic = models.find("timm/vit_tiny_patch16_224").construct(7, 3, 64, {"depth": 1, "dynamic_img_size": True})
+    assert dynamic.pos_embed.shape[1] == 197, "its table of positions is stretched to the images, and kept as it is"
+    assert dynamic(torch.randn(2, 3, 64, 64)).shape == (2, 7)
+
+
+@pytest.mark.parametrize("name", ["checkpoint_path", "pretrained", "pretrained_cfg", "cache_dir"])
+def test_no_setting_makes_timm_read_weights(name, tmp_path):
+    pytest.importorskip("timm")
+    with pytest.raises(UnlearnError, match=f"{name} is no setting of timm/test_vit here"):
+        models.find("timm/test_vit").construct(7, 3, 160, {name: str(tmp_path / "pickled.pth")})
+
+
+@pytest.mark.parametrize("name", ["weights", "progress"])
+def test_no_setting_makes_torchvision_read_weights(name, monkeypatch):
+    pytest.importorskip("torchvision")
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", lambda *_, **__: pytest.fail("it was to be loaded"))
+    with pytest.raises(UnlearnError, match=f"{name} is no setting of torchvision/resnet18 here"):
+        models.find("torchvision/resnet18").construct(7, 3, 64, {name: "DEFAULT"})
+
+
+@pytest.mark.parametrize("name", ["squeezenet1_1"])
+def test_what_torchvision_has_after_the_last_layer_is_a_reason_to_refuse(name, tmp_path):
+    library = pytest.importorskip("torchvision").models
+    save_file(library.get_model(name, weights=None, num_classes=7).state_dict(), tmp_path / "theirs.safetensors")
+    with pytest.raises(UnlearnError, match="not the output of a linear layer .more is done after 'classifier.1'"):
+        loaded(f"torchvision/{name}", 64, {}, tmp_path / "theirs.safetensors")
