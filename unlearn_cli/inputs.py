@@ -16,10 +16,13 @@ class Resize:
 
     Args:
         to: the shorter side after resizing, in pixels, the proportions kept; or (height, width), whatever they were.
+        half: where half a pixel goes, if one more is to be cut away after the input than before it: to the even number, as
+            torchvision and timm round, or down, as transformers does.
     """
 
     to: Size
     interpolation: Interpolation = "bilinear"
+    half: Literal["even", "down"] = "even"
 
 
 @dataclass(frozen=True)

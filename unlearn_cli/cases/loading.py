@@ -16,6 +16,7 @@ from unlearn_cli.cases.strangers import Beside, Plain, described
 from unlearn_cli.checkpoints import store
 from unlearn_cli.checkpoints.evidence import Evidence
 from unlearn_cli.checkpoints.fitting import weights_digest
+from unlearn_cli.checkpoints.folders import is_one
 from unlearn_cli.checkpoints.record import Record, Source, as_size
 from unlearn_cli.checkpoints.store import Checkpoint
 from unlearn_cli.data.folder import Folder
@@ -48,7 +49,8 @@ class Loaded:
     @property
     def source(self) -> Source:
         """This checkpoint, as the record of what is made from it names it; before anything is done to the network."""
-        return Source(name=self.name, digest=self.checkpoint.digest, weights=weights_digest(self.checkpoint.tensors))
+        name = self.checkpoint.origin or self.name
+        return Source(name=name, digest=self.checkpoint.digest, weights=weights_digest(self.checkpoint.tensors))
 
     @property
     def lacks(self) -> list[str]:
@@ -162,6 +164,6 @@ def original_of(loaded: Loaded, plain: Plain, options: Options, name: str | None
     place = loaded.checkpoint.path
     if source and place:
         beside = place.with_name(Path(source.name).name)
-        if beside.is_file() and store.read(str(beside)).digest == source.digest:
+        if (beside.is_file() or is_one(beside)) and store.read(str(beside)).digest == source.digest:
             return load(str(beside), plain, options, loaded, original=True)
     return None

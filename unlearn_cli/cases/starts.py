@@ -56,7 +56,8 @@ class Start:
     @property
     def source(self) -> Source:
         data = self.checkpoint.record.data if self.checkpoint.record else None
-        return Source(name=self.name, digest=self.checkpoint.digest, classes=self.classes, data=data.fingerprint if data else None)
+        return Source(name=self.checkpoint.origin or self.name, digest=self.checkpoint.digest, classes=self.classes,
+                      data=data.fingerprint if data else None)  # fmt: skip
 
     def knows(self, classes: Sequence[str]) -> bool:
         """Whether its head's classes are these, in whatever order."""
@@ -121,7 +122,7 @@ def open_start(
         architecture, settings = known
     else:
         architecture, settings = models.find(told.architecture, config=config), {}
-    fed, notes = told.input if told else architecture.input, list(told.notes) if told else []
+    fed, notes = (told and told.input) or architecture.input, list(told.notes) if told else []
     images = {"size": size or (fed.size if fed else None), "channels": channels or (told.channels if told else None)}
     if images["channels"] is None and not architecture.ours:
         images["channels"] = architecture.channels[-1]
@@ -149,15 +150,16 @@ def taken(start: Start, record: Record) -> Taken:
         UnlearnError: the tensors are not those of the architecture.
     """
     tensors, settings = start.checkpoint.tensors, record.architecture_settings
-    classes = start.classes
-    if classes is None:
+    classes = known = start.classes
+    if start.checkpoint.record is None:
         model, found = new(start.architecture, len(record.classes), record.channels, record.input.size, settings, 0, record.head)
-        count = outputs_of(model, found.head, tensors) or len(record.classes)
-        classes = record.classes if count == len(record.classes) else [f"output {i}" for i in range(count)]
+        count = outputs_of(model, found.head, tensors) or len(known or record.classes)
+        known = known if known and len(known) == count else None  # a configuration may be of another head
+        classes = known or (record.classes if count == len(record.classes) else [f"output {i}" for i in range(count)])
     network = filled(start.architecture, record.model_copy(update={"classes": classes}), tensors, start.name, record.head)
     notes = list(network.notes)
     if classes == record.classes:
-        if start.classes is None:
+        if known is None:
             notes.append(f"{start.name} does not say what its {len(classes)} classes are: its head is kept as theirs")
         return Taken(network.tensors, notes)
     notes.append(f"the head is new: {start.name} has {len(classes)} classes, and not those of these images")

@@ -10,6 +10,7 @@ from unlearn_cli import models
 from unlearn_cli.cases import class_order
 from unlearn_cli.cases.folders import numbered, open_images
 from unlearn_cli.cases.networks import channels_of, outputs_of
+from unlearn_cli.checkpoints.described import Described
 from unlearn_cli.checkpoints.record import DataRecord, Record, folder_to, recorded_resize, recorded_size
 from unlearn_cli.checkpoints.store import Checkpoint
 from unlearn_cli.data.augment import statistics
@@ -70,17 +71,23 @@ def described(
     told = checkpoint.described
     if beside is not None and told is None:
         plain = _as_beside(plain, beside.record)
-    if plain.arch is None and told is None:
+    near = beside.record if beside and told is None else None
+    if plain.arch is None and told is None and not (near and near.architecture_config):
         raise UnlearnError(f"{name} has no record of its architecture.", f"pass --arch: {models.known()}")
     if plain.data is None and beside is None:
         raise UnlearnError(f"{name} has no record of its data.", "pass --data DIR.")
     if plain.arch is not None:
         arch, settings = arch_and_settings(plain.arch)
-        architecture = models.find(arch, typed=True, config=told.config if told else None)
-    else:
+        known = told.config if told and arch.partition("/")[0] == told.architecture.partition("/")[0] else None
+        architecture = models.find(arch, typed=True, config=known)
+    elif told is not None:
         architecture, settings = models.find(told.architecture, config=told.config), {}
-    fed = told.input if told else beside.record.input if beside else architecture.input
+    else:
+        architecture, settings = models.find(near.architecture, config=near.architecture_config), near.architecture_settings
+    fed = (told.input or architecture.input) if told else near.input if near else architecture.input
     notes = list(told.notes) if told else []
+    if told is not None and fed is None and None in (plain.size, plain.mean, plain.std):
+        raise UnlearnError(f"{name}: {told.unprepared}.", "pass the --size, --mean and --std that it was trained with.")
     if fed is not None and told is None and beside is None and (plain.size, plain.mean, plain.std) == (None, None, None):
         notes.append(f"images are prepared as for the weights of {architecture.name} that its library has")
 
@@ -89,23 +96,27 @@ def described(
         images["resize"] = fed.resize
     if not architecture.ours:
         images["channels"] = told.channels if told else architecture.channels[-1]
-    names = _names(plain, told)
+    rows = None
+    looks = not architecture.ours and images["size"] is not None
+    if looks:
+        some = told.outputs or len(told.classes or ()) if told else len(plain.labels or ())
+        rows, images["channels"] = _shape(architecture, settings, some, images["channels"], images["size"], plain.head, checkpoint)
+    names, also, more = _outputs(plain, told, architecture, rows, name)
+    notes += more
     folder = _opened(plain, options, beside, names, erased, images)
     ran = architecture.parsed(settings, folder.images.size)
     notes += [f"{architecture.name} was taken with {key}={ran[key]}; pass --arch {architecture.name},{key}=VALUE if its weights "
               "were trained with another" for key in architecture.assumed if key not in settings]  # fmt: skip
     classes = len(names or folder.classes)
-    if not architecture.ours:
-        model, found = new(architecture, classes, images["channels"], folder.images.size, ran, 0, plain.head)
-        channels = channels_of(model, checkpoint.tensors)
-        if channels in architecture.channels and channels != images["channels"]:
+    if not architecture.ours and not looks:
+        rows, channels = _shape(architecture, settings, classes, images["channels"], folder.images.size, plain.head, checkpoint)
+        if channels != images["channels"]:
             images["channels"] = channels
             folder = _opened(plain, options, beside, names, erased, images)
-        rows = outputs_of(model, found.head, checkpoint.tensors)
-        if rows is not None and rows != classes:
-            raise _miscounted(name, rows, names, plain, folder)
+    if rows is not None and rows != classes:
+        raise _miscounted(name, rows, names, plain, folder)
     if names is not None:
-        folder, classes_in_order, more = matched(folder, names, told.also if told and not plain.labels else None, beside)
+        folder, classes_in_order, more = matched(folder, names, also, beside)
         notes += more
     else:
         folder, classes_in_order = _in_order_given(folder, plain, beside), _present(beside) if beside else None
@@ -164,9 +175,10 @@ def matched(
     Raises:
         UnlearnError: a folder is no class of the head, or several; or two folders are one class.
     """
+    given, names = names, _distinct(names, set())
     exact = {normal(one): i for i, one in enumerate(names)}
     other: dict[str, set[int]] = {}
-    for i, one in enumerate(names):
+    for i, one in enumerate(given):
         for word in [*one.split(","), *(also[i] if also else ())]:
             for part in (word, *word.split(",")):
                 other.setdefault(_plainly(part), set()).add(i)
@@ -218,19 +230,50 @@ def _plainly(text: str) -> str:
     return " ".join(normal(text).replace("_", " ").casefold().split())
 
 
-def _distinct(classes: list[str], kept: set[int]) -> list[str]:
+def _distinct(classes: Sequence[str], kept: set[int]) -> list[str]:
     """Every name once: configurations have some twice, as `crane` the bird and the machine; then with its number."""
     counts = {name: classes.count(name) for name in set(classes)} if len(set(classes)) < len(classes) else {}
     return [name if i in kept or counts.get(name, 1) == 1 else f"{name} ({i})" for i, name in enumerate(classes)]
 
 
-def _names(plain: Plain, told) -> list[str] | None:
+def _shape(
+    architecture: Architecture, settings: dict[str, Any], classes: int, channels: int, size: Size, head: str | None,
+    checkpoint: Checkpoint,
+) -> tuple[int | None, int]:  # fmt: skip
+    """How many outputs and how many channels a checkpoint's tensors are for, whatever a configuration says.
+
+    Args:
+        classes, channels: what is thought of them; the network is built so to find the tensors that tell.
+    """
+    model, found = new(architecture, max(classes, 2), channels, size, architecture.parsed(settings, size), 0, head)
+    own = channels_of(model, checkpoint.tensors)
+    return outputs_of(model, found.head, checkpoint.tensors), own if own in architecture.channels else channels
+
+
+def _outputs(
+    plain: Plain, told: Described | None, architecture: Architecture, rows: int | None, name: str
+) -> tuple[list[str] | None, list[list[str]] | None, list[str]]:
+    """Names of the head's outputs in their order, other names of each, and what to say; no names where only the folder has some.
+
+    A configuration that is not of so many outputs was left over from another network: its names are none of this one's.
+    """
     if plain.labels is not None and plain.classes is not None:
         raise UnlearnError("--labels and --class-names both name the head's outputs.",
                            "give one: --labels where folders are missing.")  # fmt: skip
     if plain.labels is not None:
-        return list(plain.labels)
-    return list(told.classes) if told and told.classes and plain.classes is None else None
+        return list(plain.labels), None, []
+    if told is None or plain.classes is not None:
+        return None, None, []
+    count = len(told.classes) if told.classes else told.outputs
+    if rows is not None and count not in (None, rows):
+        return None, None, [f"the config.json of {name} is of {count:,} classes, and its head has {rows:,} outputs: what it says "
+                            "of classes is not used"]  # fmt: skip
+    if told.classes:
+        return list(told.classes), told.also, []
+    known = architecture.labels(rows) if rows else None
+    if known is None:
+        return None, None, []
+    return *known, [f"{name} does not name its {rows:,} classes: they are taken as ImageNet's, in the order that its library has"]
 
 
 def _opened(plain: Plain, options: Options, beside: Beside | None, names, erased: Collection[str], images: dict) -> Folder:

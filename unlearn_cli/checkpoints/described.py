@@ -18,6 +18,8 @@ class Described:
         input: the size, normalisation and resizing that the weights were made for.
         channels: of the input.
         notes: what in it could not be used.
+        outputs: how many classes it says that there are.
+        unprepared: why it does not say how images are prepared, where neither it nor the library does.
     """
 
     architecture: str
@@ -27,3 +29,5 @@ class Described:
     input: Input | None = None
     channels: int = 3
     notes: list[str] = field(default_factory=list)
+    outputs: int | None = None
+    unprepared: str = ""

@@ -19,13 +19,13 @@ from torch.nn.modules.batchnorm import _NormBase
 from unlearn_cli.checkpoints.leftovers import computed, ema_root, ends, first_of, may_stay
 from unlearn_cli.checkpoints.store import COUNTER, digest
 from unlearn_cli.errors import UnlearnError
-from unlearn_cli.ops.presented import as_library
+from unlearn_cli.ops.presented import as_library, names_in_files
 
 Tensors = dict[str, Tensor]
 WRAPPERS = ("_orig_mod", "module")
 """What `torch.compile` and data-parallel wrappers call the network, or the part of one, that is in them."""
 
-USUAL_PREFIXES = ("module.", "_orig_mod.", "model.", "_orig_mod.module.", "module._orig_mod.")
+USUAL_PREFIXES = ("module.", "_orig_mod.", "model.", "_orig_mod.module.", "module._orig_mod.", "timm_model.")
 """What stands before every name most often; any other is taken off as well."""
 
 
@@ -52,7 +52,8 @@ def fit(tensors: Tensors, model: nn.Module, what: str, hint: str) -> tuple[Tenso
         if not prefix:
             _refuse_some_prefixes(tensors, wanted, what)
     strange = sorted(key for key in tensors if not (key.startswith(prefix) and key.removeprefix(prefix) in wanted))
-    buffers = dict(model.named_buffers(remove_duplicate=False))
+    there = names_in_files(model)
+    buffers = {there.get(key, key): buffer for key, buffer in model.named_buffers(remove_duplicate=False)}
     shapes = {key: (tensor.shape,) for key, tensor in (buffers | wanted).items()}
     extra = [key for key in strange if not may_stay(key, tensors[key], prefix, shapes, buffers)]
     taken = {key: tensors[prefix + key] for key in wanted if prefix + key in tensors}

@@ -67,6 +67,8 @@ def may_stay(name: str, tensor: Tensor, prefix: str, wanted: Shapes, buffers: Te
         return not _is_weight(tensor) and not any(end in wanted for end in ends(name))
     if inside in buffers:
         return _agrees(tensor, buffers[inside])
+    if inside.endswith(".relative_position_index"):  # where another version of the library had it
+        return not tensor.is_floating_point() and any(key.endswith(".relative_position_index") for key in buffers)
     return inside.rpartition(".")[2] == "position_ids" and tensor.flatten().tolist() == list(range(tensor.numel()))
 
 

@@ -47,6 +47,7 @@ class ResizeRecord(Part):
 
     to: Positive | Annotated[list[Positive], Field(min_length=2, max_length=2)]
     interpolation: Interpolation
+    half: Literal["even", "down"] = "even"
 
 
 class RequestRecord(Part):
@@ -143,7 +144,7 @@ class Record(Part):
     @property
     def input(self) -> Input:
         """What the network is fed."""
-        resize = None if self.resize is None else Resize(as_size(self.resize.to), self.resize.interpolation)
+        resize = None if self.resize is None else Resize(as_size(self.resize.to), self.resize.interpolation, self.resize.half)
         return Input(as_size(self.size), tuple(self.mean), tuple(self.std), resize)
 
     def after(self, step: Step) -> "Record":
@@ -172,7 +173,9 @@ def recorded_size(size: Size) -> int | list[int]:
 
 
 def recorded_resize(resize: Resize | None) -> ResizeRecord | None:
-    return None if resize is None else ResizeRecord(to=recorded_size(resize.to), interpolation=resize.interpolation)
+    if resize is None:
+        return None
+    return ResizeRecord(to=recorded_size(resize.to), interpolation=resize.interpolation, half=resize.half)
 
 
 def from_json(text: str, path: str) -> Record:

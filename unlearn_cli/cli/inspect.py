@@ -10,7 +10,8 @@ from unlearn_cli.errors import UnlearnError
 
 Checkpoint = Annotated[
     str | None,
-    typer.Argument(metavar="CHECKPOINT", help="A safetensors file; - reads standard input; not needed with --data."),
+    typer.Argument(metavar="CHECKPOINT", help="A safetensors file or a checkpoint folder; - reads standard input; not needed with "
+                   "--data."),
 ]
 Split = Annotated[
     bool,
@@ -95,6 +96,21 @@ def described(checkpoint: str, found) -> dict:
         "parameters": sum(t.numel() for t in tensors if t.is_floating_point()),
         "dtypes": sorted({str(t.dtype).removeprefix("torch.") for t in tensors}),
         "record": found.record.model_dump(mode="json") if found.record else None,
+        **({"described": of_library(found.described)} if found.described else {}),
+    }
+
+
+def of_library(told) -> dict:
+    """What a folder's configuration says, as far as it does."""
+    from dataclasses import asdict
+
+    return {
+        "architecture": told.architecture,
+        "outputs": told.outputs,
+        "classes": told.classes,
+        "input": asdict(told.input) if told.input else None,
+        "channels": told.channels,
+        "notes": [*told.notes, *([told.unprepared] if told.unprepared and told.architecture.startswith("transformers/") else [])],
     }
 
 
@@ -121,16 +137,23 @@ def show_checkpoint(about: dict) -> None:
         "tensors": f"{about['tensors']} ({about['parameters']:,} numbers, {', '.join(about['dtypes'])})",
     }
     if record is None:
-        out.print(facts_table(facts | {"record": "none: a plain state dict"}))
+        told = about.get("described")
+        if told is None:
+            out.print(facts_table(facts | {"record": "none: a plain state dict"}))
+            return
+        facts |= {"record": "none", "architecture": told["architecture"], "classes": _classes(told["classes"], told["outputs"])}
+        if told["input"]:
+            facts["input"] = input_of(told["input"] | {"channels": told["channels"]})
+            facts["normalisation"] = _normalisation(told["input"])
+        out.print(facts_table(facts | ({"notes": "; ".join(told["notes"])} if told["notes"] else {})))
         return
     settings = ", ".join(f"{k}={v}" for k, v in record["architecture_settings"].items())
     data = record["data"]
-    classes = record["classes"]
     facts |= {
         "architecture": record["architecture"] + (f" ({settings})" if settings else ""),
-        "classes": f"{len(classes)}: " + ", ".join(classes[:20]) + (" ..." if len(classes) > 20 else ""),
+        "classes": _classes(record["classes"], None),
         "input": input_of(record),
-        "normalisation": f"mean {_short(record['mean'])}, std {_short(record['std'])}",
+        "normalisation": _normalisation(record),
         "head": record["head"] or "the last linear layer",
         "data": f"{data['folder']}: {data['train']:,} train and {data['test']:,} test images" if data else "not recorded",
         "fingerprint": data["fingerprint"] if data else None,
@@ -186,6 +209,16 @@ def asked_of(lineage: list[dict]) -> str:
 
     found = asked([Step.model_validate(step) for step in lineage])
     return all_in_words(found) if found else ""
+
+
+def _classes(names: list[str] | None, count: int | None) -> str:
+    if names is None:
+        return "not named" if count is None else f"{count}, not named"
+    return f"{len(names)}: " + ", ".join(names[:20]) + (" ..." if len(names) > 20 else "")
+
+
+def _normalisation(told: dict) -> str:
+    return f"mean {_short(told['mean'])}, std {_short(told['std'])}"
 
 
 def _short(values: list[float]) -> str:

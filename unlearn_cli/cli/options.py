@@ -15,8 +15,12 @@ def option(*names: str, help: str, panel: str, **more):
     return typer.Option(*names, help=help, rich_help_panel=panel, show_default=more.pop("show_default", False), **more)
 
 
-Checkpoint = Annotated[str, typer.Argument(metavar="CHECKPOINT", help="A safetensors file; - reads standard input.")]
-Checkpoints = Annotated[list[str], typer.Argument(metavar="CHECKPOINT...", help="Safetensors files.")]
+Checkpoint = Annotated[
+    str,
+    typer.Argument(metavar="CHECKPOINT", help="A safetensors file, a folder as timm or transformers saves it, or hf://ORG/NAME; - "
+                   "reads standard input."),
+]  # fmt: skip
+Checkpoints = Annotated[list[str], typer.Argument(metavar="CHECKPOINT...", help="Safetensors files, or checkpoint folders.")]
 Classes = Annotated[
     list[str] | None, option("--class", help="A class to forget, by name or index; repeats.", panel=ASKED, metavar="CLASS")
 ]

@@ -158,7 +158,7 @@ def _header(fingerprint: str, shape: tuple[int, ...]) -> bytes:
 
 def _pixels_path(fingerprint: str, shape: tuple[int, ...], resize: Resize | None) -> Path:
     """Named by all that pixels depend on: a shorter side of 256 is 256, and both sides of 256 are 256x256."""
-    how = "" if resize is None else f"-{resize.interpolation}-{_short(resize.to)}"
+    how = "" if resize is None else f"-{resize.interpolation}-{_short(resize.to)}" + "-down" * (resize.half == "down")
     size = _short(sized(shape[1], shape[2]))
     return cache_folder() / f"pixels-{LAYOUT}-{fingerprint[:32]}-{size}-{shape[3]}{how}.safetensors"
 

@@ -14,7 +14,7 @@ from typing import BinaryIO
 from PIL import BmpImagePlugin, Image, ImageOps, JpegImagePlugin, PngImagePlugin, WebPImagePlugin  # noqa: F401
 
 Size = int | Sequence[int]  # the side of a square, or (height, width)
-Resize = Sequence  # what the image is resized to before it is cut, a Size, and Pillow's name of the interpolation
+Resize = Sequence  # a Size that the image is resized to before it is cut, Pillow's name of the interpolation, where halves go
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
 PIXEL_LIMIT = 89_478_485  # Pillow's own: more than this is a bomb, or no image to classify at 224 pixels
 GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "F")
@@ -75,7 +75,7 @@ def decode(data: bytes, size: Size, channels: int, resize: Resize | None = None)
             image = checked(without_metadata(data))
             image.load()
         image = converted(upright(image), "L" if channels == 1 else "RGB")
-        image = fitted(image, width, height) if resize is None else cut(resized(image, *resize), width, height)
+        image = fitted(image, width, height) if resize is None else cut(resized(image, *resize[:2]), width, height, *resize[2:])
     except Exception:  # noqa: BLE001 - as above
         raise ValueError("is damaged or cut short") from None
     return image.tobytes()
@@ -154,10 +154,14 @@ def resized_to(image: Image.Image, to: Size) -> tuple[int, int]:
     return (to, longer) if image.width <= image.height else (longer, to)
 
 
-def cut(image: Image.Image, width: int, height: int) -> Image.Image:
-    """The part around the centre; black beyond the image, one pixel more of it after than before where it is uneven."""
+def cut(image: Image.Image, width: int, height: int, half: str = "even") -> Image.Image:
+    """The part around the centre; black beyond the image, one pixel more of it after than before where it is uneven.
+
+    Half a pixel of the place to cut at goes to the even number, or down.
+    """
+    rounded = round if half == "even" else int
     left, top = (
-        round((there - side) / 2) if there > side else -((side - there) // 2)
+        rounded((there - side) / 2) if there > side else -((side - there) // 2)
         for there, side in zip(image.size, (width, height), strict=True)
     )
     return image.crop((left, top, left + width, top + height))

@@ -41,7 +41,7 @@ class Request(NamedTuple):
     names: list[str]
     size: Size
     channels: int
-    resize: tuple[Size, str] | None = None
+    resize: tuple[Size, str, str] | None = None
 
 
 def read_here(asked: Request) -> Chunk:

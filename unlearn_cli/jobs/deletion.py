@@ -108,6 +108,9 @@ def asked(case: Whole, folder: Folder) -> tuple[Asked, int, str]:
 
 
 def file(model: Loaded, base: Path) -> File:
+    if model.checkpoint.origin:
+        raise UnlearnError(f"{model.name} lies in a cache, and a record names checkpoints by their place.",
+                           "copy it into a folder of your own, and give that.")  # fmt: skip
     return File(path=place(model.checkpoint.path, base), digest=model.checkpoint.digest, lineage=model.record.lineage)
 
 
@@ -127,7 +130,7 @@ def source(unlearned: Loaded, original: Loaded | None, base: Path) -> Original |
             f"{original.name} is not the model that {unlearned.name} was made from (digest {digest[:16]}, not {sources[0][:16]}).",
             "pass the --original that its record names: `unlearn inspect` shows it.",
         )
-    path = place(original.checkpoint.path, base)
+    path = None if original.checkpoint.origin else place(original.checkpoint.path, base)
     return Original(name=original.name, path=path, digest=digest, lineage=original.record.lineage)
 
 

@@ -11,8 +11,9 @@ from unlearn_cli.cases import duplicates, requests
 from unlearn_cli.cases.evidence import beside, gathered
 from unlearn_cli.cases.loading import Loaded, Plain, load
 from unlearn_cli.cases.unlearning import SELECTION, unchanged, unlearn, what_happened
-from unlearn_cli.checkpoints import store
+from unlearn_cli.checkpoints import hub, store
 from unlearn_cli.checkpoints.evidence import Evidence, Meant
+from unlearn_cli.checkpoints.folder_writing import write_folder
 from unlearn_cli.checkpoints.record import Record, RequestRecord, Step, folder_from, folder_to
 from unlearn_cli.data.copies import Copies
 from unlearn_cli.data.requests import Request, Target, resolve
@@ -42,7 +43,8 @@ def forget(
     """Run a method on CHECKPOINT and write the unlearned model; the input file is not touched.
 
     Args:
-        output: where to write; by default beside the input, named after method and request; `-` is standard output.
+        output: where to write; by default beside the input, named after method and request; `-` is standard output. Of a
+            folder a folder is made, unless a name ends in `.safetensors`.
         settings: the method's own, by name.
         log: a CSV file for the trajectory: a row per epoch, with the accuracy on forget and selection set.
         keep_evidence: write beside the output which images all its requests mean, for when these are erased.
@@ -60,7 +62,7 @@ def forget(
     chosen.check_scope(request.scope)
     values = chosen.parse(settings or {}, request.kind)
     if output:
-        _claim(output, checkpoint, log, evidence, keep_evidence, options.force)
+        _claim(output, checkpoint, log, evidence, keep_evidence, options.force, _is_folder(checkpoint, output))
     loaded = load(checkpoint, plain, options, original=True, erased=request.classes, evidence=evidence)
     asked, earlier = resolve(request, loaded.folder), loaded.record.lineage
     chosen.check_scope(asked.scope)
@@ -68,7 +70,8 @@ def forget(
     target = requests.after(asked, earlier, loaded.folder, loaded.name, reads, lists, kept)
     wanted = requests.recorded(target)
     output = output or _default_name(loaded, method, requests.slug(target))
-    _claim(output, checkpoint, log, evidence, keep_evidence, options.force)
+    as_folder = _is_folder(checkpoint, output)
+    _claim(output, checkpoint, log, evidence, keep_evidence, options.force, as_folder)
     before = requests.resolvable(earlier, loaded.folder, lists, kept)
     meant = _evidence(wanted, target, loaded, lists) if keep_evidence else []
 
@@ -76,7 +79,7 @@ def forget(
     if unchanged(loaded, tensors) and not requests.is_covered(target, earlier, loaded.folder, kept):
         raise UnlearnError(f"{method} changed no tensor of {loaded.name}: it stopped at {run.stopped_by}.",
                            "choose other settings or another method; `unlearn evaluate` shows what the model knows.")  # fmt: skip
-    tensors = loaded.network.as_file(tensors)
+    tensors = loaded.network.as_file(tensors, prefixed=as_folder)
     positions = requests.meant_by([target, *before], loaded.folder)
     found = duplicates.copies_of(loaded, positions, options)
     sidecar = Evidence(checkpoint=store.digest(tensors), requests=meant).signed() if keep_evidence else None
@@ -92,20 +95,33 @@ def forget(
         **what_happened(run),
     )
     record = moved(loaded.record.after(step), loaded.checkpoint.path, output)
-    if run.ranks.first:
+    left_behind = []
+    if run.ranks.first and as_folder:
+        left_behind = write_folder(output, tensors, record, loaded.checkpoint.folder, step.source.name, force=options.force)
+    elif run.ranks.first:
         store.write(output, tensors, record, force=options.force)
+    if run.ranks.first:
         if sidecar:
             store.replace_whole(beside(output), lambda temporary: temporary.write_bytes(sidecar.to_json()))
         if log:
             store.replace_whole(log, lambda temporary: _write_log(run, temporary))
-    said = [*target.said, *(words for one in before for words in one.said), *_unknown(meant)]
+    said = [*target.said, *(words for one in before for words in one.said), *_unknown(meant), *left_behind]
     return _report(loaded, run, chosen, target, output, found, positions, said, sidecar)
 
 
-def _claim(output: str, checkpoint: str, log: str | None, evidence: str | None, keeps: bool, force: bool) -> None:
-    """Check that all files may be written, none over an input and none over another."""
+def _is_folder(checkpoint: str, output: str) -> bool:
+    """Whether a folder is written: where one was read, unless a file is named."""
+    if output == store.PIPE or output.endswith(".safetensors"):
+        return False
+    return checkpoint.startswith(hub.SCHEME) or Path(checkpoint).is_dir()
+
+
+def _claim(
+    output: str, checkpoint: str, log: str | None, evidence: str | None, keeps: bool, force: bool, as_folder: bool
+) -> None:
+    """Check that all files may be written, none over an input, none over another and none in a folder that is written."""
     inputs = [checkpoint, *([evidence] if evidence else [])]
-    store.claim(output, force=force, inputs=tuple(inputs))
+    store.claim(output, force=force, inputs=tuple(inputs), folder=as_folder)
     if keeps and output == store.PIPE:
         raise UnlearnError("--keep-evidence writes a file beside the output, and standard output has none beside it.",
                            "name a file with --output.")  # fmt: skip
@@ -114,7 +130,8 @@ def _claim(output: str, checkpoint: str, log: str | None, evidence: str | None, 
         inputs.append(store.claim(beside(output), force=force, inputs=tuple(inputs)))
     if log:
         store.claim(log, force=force, inputs=tuple(inputs), option="--log")
-        if Path(log).resolve() in {Path(name).resolve() for name in inputs}:
+        places = {Path(name).resolve() for name in inputs}
+        if Path(log).resolve() in places or (as_folder and Path(output).resolve() in Path(log).resolve().parents):
             raise UnlearnError(f"--log {log} is written by this command already.", "pass another --log.")
 
 
@@ -156,10 +173,10 @@ def _default_name(loaded: Loaded, method: str, slug: str) -> str:
     path = loaded.checkpoint.path
     if path is None:
         return store.PIPE
-    stem = path.name.removesuffix(".safetensors")
+    stem, end = path.name.removesuffix(".safetensors"), "" if loaded.checkpoint.folder else ".safetensors"
     if len(stem.encode()) > LONGEST and (steps := [s for s in loaded.record.lineage if s.source and s.operation != "train"]):
         stem = f"{steps[0].source.name.removesuffix('.safetensors')}.{len(steps)}-steps"
-    return str(path.with_name(f"{stem}.{method}-{slug}.safetensors"))
+    return str(path.with_name(f"{stem}.{method}-{slug}{end}"))
 
 
 def _report(

@@ -10,6 +10,7 @@ from unlearn_cli.cases import requests
 from unlearn_cli.cases.folders import decoding
 from unlearn_cli.checkpoints import store
 from unlearn_cli.checkpoints.deletion import Asked, Deletion, File, Original, digest_of, sources_of
+from unlearn_cli.checkpoints.folders import is_one
 from unlearn_cli.checkpoints.record import RequestRecord
 from unlearn_cli.data.folder import fingerprint_of, read_anew
 from unlearn_cli.engine.progress import Silent
@@ -59,7 +60,7 @@ def look(told: Deletion, base: Path, role: str, file: File | Original) -> Found:
     def compare() -> None:
         if stranger:
             raise Differs("it is none of the models that the unlearned one was made from")
-        path = existing(base, file.path, Path.is_file)
+        path = existing(base, file.path, _is_checkpoint)
         read = store.read(str(path))
         lineage = read.record.lineage if read.record else []
         if read.digest != file.digest:
@@ -176,7 +177,11 @@ def existing(base: Path, path: str, kind: Callable[[Path], bool]) -> Path:
             return place
     except OSError:  # a name too long for any file
         pass
-    raise UnlearnError("no such " + ("file." if kind is Path.is_file else "folder."))
+    raise UnlearnError("no such " + ("folder." if kind is Path.is_dir else "file."))
+
+
+def _is_checkpoint(path: Path) -> bool:
+    return path.is_file() or is_one(path)
 
 
 def outcome(name: str, what: str, compare: Callable[[], str | None]) -> Found:

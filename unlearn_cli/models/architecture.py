@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from unlearn_cli.models.recipes import Recipe
 
 
+Labels = tuple[list[str], list[list[str]]]
+"""Names of classes in the order of the outputs, and other names of each."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
     """A kind of network.
@@ -30,6 +34,7 @@ class Architecture:
         digest: SHA-256 of the file with its code, where that is the user's.
         config: its library's own description, from which it is built.
         aside: what begins the names of tensors that its files may hold and that answer nothing: helpers of its training.
+        labels: the names that its library has for the outputs of a head of so many, and other names of each; none it may be.
         assumed: settings that nobody can read off weights, and what is taken where nobody says them.
     """
 
@@ -44,6 +49,7 @@ class Architecture:
     digest: str | None = None
     config: dict[str, Any] | None = None
     aside: tuple[str, ...] = ()
+    labels: Callable[[int], "Labels | None"] = lambda outputs: None
     assumed: dict[str, Any] = field(default_factory=dict)
 
     def parsed(self, given: dict[str, Any], size: Size | None = None) -> dict[str, Any]:

@@ -6,6 +6,7 @@ Most networks are that already. Those that are not are changed in place, and wha
     heads that are averaged        one linear layer on their inputs side by side: a pair that learned by distillation
     (log-)softmax at the end       left out: the logits are what went into it
     an output with `logits`        these alone; of a tuple, the first; of (n, C, 1, 1), its one pixel
+    names of its own in files      the library's (`written_as`), which its code has called otherwise since
 """
 
 from collections.abc import Iterable
@@ -273,8 +274,10 @@ def as_library(tensors: Tensors, model: nn.Module, before: Tensors | None = None
     Args:
         before: the library's tensors from which the network's came; the parts of a joined head that is the same keep theirs.
     """
-    if not any(isinstance(module, (Pixel, Joined)) for module in model.modules()):
+    names = names_in_files(model)
+    if not names and not any(isinstance(module, (Pixel, Joined)) for module in model.modules()):
         return tensors
+    before = _renamed(before, {there: own for own, there in names.items()}) if before is not None else None
     found = dict(tensors)
     for name, module in model.named_modules():
         if isinstance(module, Pixel):
@@ -283,17 +286,35 @@ def as_library(tensors: Tensors, model: nn.Module, before: Tensors | None = None
             mean, bias = found.pop(f"{name}.weight"), found.pop(f"{name}.bias", None)
             many, same = len(module.parts), False
             if before is not None:
-                joined = as_network(before, model)
+                joined = _joined(before, model)
                 same = torch.equal(joined[f"{name}.weight"], mean) and (bias is None or torch.equal(joined[f"{name}.bias"], bias))
             for part, weight in zip(module.parts, mean.split(module.widths, 1), strict=True):
                 keys = [f"{part}.weight", *([f"{part}.bias"] if bias is not None else [])]
                 own = (weight * many, None if bias is None else bias.clone())  # a file has no two names of one memory
                 found |= {key: before[key] for key in keys} if same else dict(zip(keys, own, strict=False))
-    return found
+    return _renamed(found, names)
 
 
 def as_network(tensors: Tensors, model: nn.Module) -> Tensors:
     """A library's tensors under the names and shapes of the presented network."""
+    return _joined(_renamed(tensors, {there: own for own, there in names_in_files(model).items()}), model)
+
+
+def written_as(model: nn.Module, names: dict[str, str]) -> nn.Module:
+    """Let a network's tensors have other names in files: those of its own that differ, to the names there; in place."""
+    model.names_in_files = dict(names)
+    return model
+
+
+def names_in_files(model: nn.Module) -> dict[str, str]:
+    return getattr(model, "names_in_files", {})
+
+
+def _renamed(tensors: Tensors, names: dict[str, str]) -> Tensors:
+    return {names.get(key, key): tensor for key, tensor in tensors.items()} if names else tensors
+
+
+def _joined(tensors: Tensors, model: nn.Module) -> Tensors:
     if not any(isinstance(module, (Pixel, Joined)) for module in model.modules()):
         return tensors
     found = dict(tensors)

@@ -6,7 +6,7 @@ from typing import Any
 
 from unlearn_cli.errors import UnlearnError, did_you_mean
 from unlearn_cli.inputs import Input, Resize, Size, sides, sized
-from unlearn_cli.models.architecture import Architecture
+from unlearn_cli.models.architecture import Architecture, Labels
 from unlearn_cli.models.recipes import general
 
 WEIGHTS = ("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "pretrained_strict", "checkpoint_path", "cache_dir")
@@ -20,8 +20,12 @@ def find(name: str, config: dict[str, Any] | None = None) -> Architecture:
         hint = did_you_mean(name, library.list_models()) or "timm.list_models() lists them."
         raise UnlearnError(f"timm has no network called '{name}'.", hint)
     given = (config or {}).get("pretrained_cfg")
-    about = library.models.PretrainedCfg(**_known(given)) if given else library.get_pretrained_cfg(name)
-    arguments = (config or {}).get("model_args") or {}
+    try:
+        about = library.models.PretrainedCfg(**_known(given)) if given else library.get_pretrained_cfg(name)
+        fed = input_of(about) if about is not None else None
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        raise UnlearnError(f"timm does not read the pretrained_cfg of {name} ({error}).", "it is damaged: restore it.") from None
+    arguments = {key: value for key, value in ((config or {}).get("model_args") or {}).items() if key not in GIVEN}
 
     def construct(classes: int, channels: int, size: Size, settings: dict[str, Any]):
         more = arguments | settings
@@ -29,7 +33,7 @@ def find(name: str, config: dict[str, Any] | None = None) -> Architecture:
             raise UnlearnError(f"{named[0]} is no setting of timm/{name} here: weights come from the checkpoint alone.",
                                "leave it out.")  # fmt: skip
         fixed = about is not None and about.fixed_input_size and not more.get("dynamic_img_size")
-        if fixed and "img_size" not in more and sides(size) != tuple(about.input_size[1:]):
+        if fixed and "img_size" not in settings and sides(size) != tuple(about.input_size[1:]):
             more = more | {"img_size": sides(size)}
         try:
             return library.create_model(
@@ -41,7 +45,40 @@ def find(name: str, config: dict[str, Any] | None = None) -> Architecture:
 
     attention = about is not None and bool(about.fixed_input_size)
     return Architecture(name=f"timm/{name}", construct=construct, recipe=general(attention), settings=None, channels=(1, 3),
-                        input=input_of(about) if about is not None else None, config=config)  # fmt: skip
+                        input=fed, config=config, labels=imagenet)  # fmt: skip
+
+
+GIVEN = ("num_classes", "in_chans")
+"""Arguments of a network that a configuration may repeat: the head's tensor and the images say them."""
+
+
+def pretrained_folder(name: str, folder: str) -> str:
+    """A network with the weights that timm downloads for it, saved as timm saves them; the folder. Only where this was asked for.
+
+    Raises:
+        UnlearnError: timm has no such weights, or they cannot be had.
+    """
+    library = imported()
+    find(name)
+    try:
+        model = library.create_model(name, pretrained=True)
+        library.models.save_for_hf(model, folder, safe_serialization=True)
+    except Exception as error:  # noqa: BLE001 - networks and servers fail in every way
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        hint = "check the name, its tag and the connection; timm.list_pretrained() has those that there are."
+        raise UnlearnError(f"the weights of timm/{name} could not be had ({reason}).", hint) from None
+    return folder
+
+
+def imagenet(outputs: int) -> Labels | None:
+    """The classes of the ImageNet subset that has just so many, as timm lists them: its identifiers, their words beside them."""
+    from timm.data import ImageNetInfo, infer_imagenet_subset
+
+    subset = infer_imagenet_subset({"num_classes": outputs})
+    if subset is None:
+        return None
+    known = ImageNetInfo(subset)
+    return list(known.label_names()), [[words] for words in known.label_descriptions()]
 
 
 def imported():
@@ -60,7 +97,7 @@ def _known(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _overridden(given: dict[str, Any] | None) -> dict[str, Any]:
-    return {"pretrained_cfg": given} if given else {}
+    return {"pretrained_cfg": _known(given)} if given else {}
 
 
 def input_of(about: Any) -> Input | None:

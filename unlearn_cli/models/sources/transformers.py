@@ -2,10 +2,13 @@
 
 from typing import Any
 
+import torch
+
 from unlearn_cli.errors import UnlearnError, did_you_mean
-from unlearn_cli.inputs import Size, sides
+from unlearn_cli.inputs import Size
 from unlearn_cli.models.architecture import Architecture
 from unlearn_cli.models.recipes import general
+from unlearn_cli.ops.presented import written_as
 
 LABELS = ("num_labels", "id2label", "label2id", "_num_labels")
 
@@ -25,13 +28,11 @@ def find(name: str, config: dict[str, Any] | None = None) -> Architecture:
 
     def construct(classes: int, channels: int, size: Size, settings: dict[str, Any]):
         rest = {key: value for key, value in config.items() if key not in (*LABELS, "model_type")}
-        height, width = sides(size)
-        own = config.get("image_size")
-        if own is not None and own not in (height, [height, width]) and isinstance(own, (int, list)):
-            rest["image_size"] = height if height == width else (height, width)
+        rest |= {key: False for key in ("use_pretrained_backbone",) if key in rest}  # it would be downloaded
         try:
             described = library.AutoConfig.for_model(config["model_type"], **rest, num_labels=classes)
-            return kind(described)
+            model = kind(described)
+            return written_as(model, names_in_files(model))
         except (TypeError, ValueError, KeyError, AttributeError, RuntimeError) as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
             raise UnlearnError(f"transformers cannot build {name} from its config.json ({reason}).",
@@ -39,6 +40,30 @@ def find(name: str, config: dict[str, Any] | None = None) -> Architecture:
 
     return Architecture(name=f"transformers/{name}", construct=construct, recipe=general(True), settings={},
                         channels=(channels,), config=config)  # fmt: skip
+
+
+def names_in_files(model: Any) -> dict[str, str]:
+    """The tensors that the library saves under other names than its code has for them now, by the latter.
+
+    Its version 5 renamed modules and kept its files as they were. The library itself is asked.
+
+    Raises:
+        ValueError: it does more than rename: one tensor of a file is not one of the network.
+    """
+    try:
+        from transformers.core_model_loading import revert_weight_conversion
+    except ImportError:  # before version 5, names are names
+        return {}
+    tensors = {**dict(model.named_buffers()), **model.state_dict()}
+    marks = {name: torch.full((), float(i)) for i, name in enumerate(tensors)}
+    names, found = list(tensors), {}
+    for there, mark in revert_weight_conversion(model, dict(marks)).items():
+        if mark.dim() or there in found.values():
+            raise ValueError("its files hold tensors that this version of transformers joins or splits")
+        found[names[int(mark)]] = there
+    if found.keys() != tensors.keys():
+        raise ValueError("its files hold tensors that this version of transformers joins or splits")
+    return {own: there for own, there in found.items() if own != there}
 
 
 def imported():
