@@ -7,8 +7,8 @@ from unlearn_cli.errors import UnlearnError
 from unlearn_cli.models.building import new
 
 pytest.importorskip("transformers")
-CONFIG = {"model_type": "vit", "architectures": ["ViTForImageClassification"], "image_size": 28, "patch_size": 14, "hidden_size": 16,
-          "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}  # fmt: skip
+CONFIG = {"model_type": "vit", "architectures": ["ViTForImageClassification"], "image_size": 28, "patch_size": 14,
+          "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}  # fmt: skip
 
 
 def test_kernels_and_code_that_a_configuration_names_are_not_taken():
