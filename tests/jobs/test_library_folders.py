@@ -174,6 +174,36 @@ def test_a_folder_becomes_a_file_or_a_stream_that_can_be_used(unlearn, folder, p
     assert len(digests) == 1
 
 
+def test_tensors_under_the_names_of_the_code_are_taken_and_written_so(unlearn, folder):
+    transformers = pytest.importorskip("transformers")
+    before = folder("ViTForImageClassification")
+    model = transformers.ViTForImageClassification.from_pretrained(before)
+    command = ("forget", before, "-m", "mask", "--class", "3", "--data", "digits", *CPU, "-o")
+    assert unlearn(*command, "one").code == 0
+    save_file({key: tensor.clone() for key, tensor in model.state_dict().items()}, before / "model.safetensors")
+    done = unlearn(*command, "two")
+    assert done.code == 0, done.err
+    assert load_file("two/model.safetensors").keys() == model.state_dict().keys()
+    assert torch.equal(both("one")[0], both("two")[0])
+
+
+def test_runs_on_a_folder_are_kept_for_the_next_comparison(unlearn, folder):
+    before = folder("test_resnet")
+    command = ("compare", before, "--methods", "mask", "--class", "3", "--data", "digits", *CPU, "--json")
+    first, again = unlearn(*command), unlearn(*command)
+    assert first.code == again.code == 0, first.err
+    assert "1 of 1 runs were kept" in " ".join(json.loads(again.out)["notes"])
+
+
+def test_a_training_begins_with_a_folder(unlearn, folder):
+    before = folder("test_resnet")
+    changed(before, num_classes=1000, label_names=None)
+    done = unlearn("train", "digits", "--weights", before, "--set", "epochs=1", "-o", "out.safetensors", *CPU)
+    assert done.code == 0, done.err
+    record = store.read("out.safetensors").record
+    assert (record.input.size, record.classes, record.last.source.name) == (32, NAMES, "model")
+
+
 def test_a_wrapper_says_1000_classes_and_the_head_has_ten(unlearn, folder):
     before = folder("test_resnet")
     told = json.loads((before / "config.json").read_text())
