@@ -382,3 +382,13 @@ def test_classes_that_timm_knows_by_their_number_alone():
 def test_fixture_images_are_what_they_are_for(shipped):
     paths, y = digits(shipped / "digits", "train")
     assert len(paths) == len(y) and y.unique().tolist() == list(range(10))
+
+
+def test_a_normalisation_of_another_number_of_channels_is_not_made_up(unlearn, folder):
+    before = folder("test_resnet")
+    about = json.loads((before / "config.json").read_text())["pretrained_cfg"]
+    changed(before, pretrained_cfg=about | {"mean": [0.5], "std": [0.5]})
+    command = ("forget", before, "-m", "mask", "--class", "3", "--data", "digits", "-o", OUT, *CPU)
+    done = unlearn(*command)
+    assert done.code == 2 and "its mean and std are of 1 channels, its network takes 3" in done.err
+    assert unlearn(*command, "--mean", "0.4,0.5,0.6", "--std", "0.2,0.3,0.25").code == 0
