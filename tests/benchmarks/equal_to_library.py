@@ -9,9 +9,11 @@ safetensors file. That file is loaded here, and what is compared is float32 logi
     images     the library's forward after its own transform of image files; a run's pass over the same files
     back       what is written here, loaded by the library with strict=True, on the same tensors
 
-Layers convolve in channels-last order in a run, so its last bits may differ; `pixels` tells whether all bytes of the images are
-equal before they are normalised, at the size that was run and at the network's own. Without names: all of torchvision, and the
-smallest of each of timm's families. The size is the smallest that the library's network takes.
+In a run, layers convolve in channels-last order and pixels are normalised by a product, so last bits may differ, and a network of
+random weights may make much of them: `of_a_last_bit` is how much its library's own logits change when every number of its input
+becomes the next larger one. `pixels` tells whether all bytes of the images are equal before they are normalised, at the size that
+was run and at the network's own. Without names: all of torchvision, and of timm those that people have and the smallest of each
+family. The size is the smallest that the library's network takes.
 """
 
 import argparse
@@ -250,6 +252,7 @@ def compared(full: str, place: Path, work: Path, largest: float) -> dict:
         chosen = torch.arange(len(folder.images))[::5]
         given = by_library(transform, folder, chosen)
         wanted_of_images = theirs(given)
+        nudged = theirs(torch.nextafter(given, torch.tensor(torch.inf)))
         split = Split("some", folder.images, chosen, Classes(len(folder.classes)))
         run = Run(Options(device="cpu", precision="float32"), record.mean, record.std)
         same = torch.equal(ours(given), wanted_of_images)
@@ -259,6 +262,7 @@ def compared(full: str, place: Path, work: Path, largest: float) -> dict:
         large = decoded(place, whole_fed.size, whole_fed.resize)
         found["images"] = {
             "equal_after_the_same_transform": same, "difference": distance(passed, wanted_of_images),
+            "of_a_last_bit": distance(nudged, wanted_of_images),
             "pixels": torch.equal(bytes_of(given, *norm), folder.images.gather(chosen).permute(0, 3, 1, 2)),
             "pixels_at_own_size": torch.equal(bytes_of(by_library(whole, large, chosen), *norm),
                                               large.images.gather(chosen).permute(0, 3, 1, 2)),
@@ -301,6 +305,7 @@ def pictures(place: Path) -> None:
 def summed_up(rows: list[dict]) -> dict:
     done = [row for row in rows if "tensors" in row]
     with_images = [row for row in done if "images" in row]
+    steady = [row for row in with_images if row["images"].get("of_a_last_bit", 0) < 1e-5]
     summary = {
         "compared": Counter(row["architecture"].split("/")[0] for row in done),
         "families": Counter(row["family"] for row in done),
@@ -312,7 +317,11 @@ def summed_up(rows: list[dict]) -> dict:
         "with images": len(with_images),
         "bit-equal on images after the same transform": sum(row["images"]["equal_after_the_same_transform"] for row in with_images),
         "the same pixels": sum(row["images"]["pixels"] and row["images"]["pixels_at_own_size"] for row in with_images),
-        "largest difference of a run on images": max((row["images"]["difference"] for row in with_images), default=None),
+        "largest difference of a run on images": max((row["images"]["difference"] for row in steady), default=None),
+        "networks that a last bit of the input changes by more than 1e-5": {
+            row["architecture"]: [row["images"]["difference"], row["images"]["of_a_last_bit"]]
+            for row in with_images if row not in steady
+        },
         "not bit-equal": [row["architecture"] for row in done if not (row["tensors"]["equal"] and row["back"]["equal"])],
     }
     for reason in ("refused", "failed", "left out"):

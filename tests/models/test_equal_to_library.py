@@ -9,6 +9,7 @@ from unlearn_cli.cases.networks import filled
 from unlearn_cli.checkpoints import store
 from unlearn_cli.checkpoints.record import Record
 from unlearn_cli.errors import UnlearnError
+from unlearn_cli.models.building import new
 
 SMALL_VIT = {"depth": 2, "embed_dim": 32, "num_heads": 2, "img_size": 64}
 
@@ -119,6 +120,21 @@ def test_a_transformer_is_built_for_the_size_of_its_images():
     dynamic = models.find("timm/vit_tiny_patch16_224").construct(7, 3, 64, {"depth": 1, "dynamic_img_size": True})
     assert dynamic.pos_embed.shape[1] == 197, "its table of positions is stretched to the images, and kept as it is"
     assert dynamic(torch.randn(2, 3, 64, 64)).shape == (2, 7)
+
+
+@pytest.mark.parametrize(("name", "size", "line"), [
+    ("torchvision/vit_b_16", 100, "torchvision cannot build vit_b_16 so .Input shape indivisible by patch size"),
+    ("torchvision/maxvit_t", 100, "torchvision cannot build maxvit_t so "),
+    ("torchvision/vit_b_16", (32, 64), "torchvision/vit_b_16 takes square images only"),
+    ("torchvision/alexnet", 32, "torchvision/alexnet does not take images of 32 x 32 pixels"),
+    ("timm/test_vit", 8, "timm/test_vit does not take images of 8 x 8 pixels"),
+    ("timm/crossvit_9_240", 64, "timm/crossvit_9_240 does not take images of 64 x 64 pixels"),
+])  # fmt: skip
+def test_a_size_that_a_network_cannot_take_is_one_line(name, size, line):
+    pytest.importorskip(name.partition("/")[0])
+    with pytest.raises(UnlearnError, match=line) as error:
+        new(models.find(name), 7, 3, size, {}, 0)
+    assert "\n" not in error.value.problem + error.value.hint
 
 
 @pytest.mark.parametrize("name", ["checkpoint_path", "pretrained", "pretrained_cfg", "cache_dir"])

@@ -5,6 +5,9 @@ import torch
 from torch import nn
 
 from unlearn_cli import models
+from unlearn_cli.cases.strangers import Plain, described
+from unlearn_cli.checkpoints.store import Checkpoint
+from unlearn_cli.engine.run import Options
 from unlearn_cli.errors import UnlearnError
 from unlearn_cli.models.building import new
 from unlearn_cli.models.sources.papers import NAMES, SMALL, construct
@@ -88,6 +91,18 @@ def test_a_step_of_training_changes_every_weight(name, channels):
     assert all(p.grad is not None for p in model.parameters())
     moved = [key for key, p in model.named_parameters() if not torch.equal(p, before[key])]
     assert len(moved) > 0.9 * len(before) and all(torch.isfinite(p).all() for p in model.parameters())
+
+
+@pytest.mark.parametrize("given", ["", ",stem=standard"])
+def test_of_a_file_that_does_not_say_its_stem_it_is_said_what_was_taken(shipped, given):
+    tensors = built("mobilenet-v2", 28)[0].state_dict()
+    plain = Plain(arch=f"mobilenet-v2{given}", data=str(shipped / "digits"))
+    tensors["classifier.1.weight"], tensors["classifier.1.bias"] = torch.zeros(10, 1280), torch.zeros(10)
+    checkpoint = Checkpoint(tensors, None, "0" * 64, shipped / "theirs.safetensors")
+    _, record, _, notes = described(checkpoint, "theirs.safetensors", plain, Options(device="cpu"), None, ())
+    assert record.architecture_settings == {"stem": "standard" if given else "small"}
+    said = "mobilenet-v2 was taken with stem=small; pass --arch mobilenet-v2,stem=VALUE if its weights were trained with another"
+    assert (said in notes) == (not given)
 
 
 def test_the_same_seed_builds_the_same_weights():

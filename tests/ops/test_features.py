@@ -35,7 +35,7 @@ def images(channels=3):
 def test_the_head_of_every_architecture_is_found_and_gives_the_networks_output(arch, channels):
     width = {name: max(4, value // 8) for name, value in models.defaults(arch).items() if name == "width"}
     torch.manual_seed(0)
-    model = models.build(arch, 7, channels, width).eval()
+    model = models.build(arch, 7, channels, width, size=28).eval()
     head = model.get_submodule(find_head(model, 7))
     x = images(channels)
     features = Backbone(model, head)(x)

@@ -45,9 +45,10 @@ def assumed(takes: typing.Mapping[str, Any]) -> dict[str, Any]:
 def built(name: str, builder: Callable, arguments: dict[str, Any]):
     try:
         return builder(weights=None, **arguments)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, AssertionError, RuntimeError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".!")
         hint = "check the settings after --arch and --size."
-        raise UnlearnError(f"torchvision cannot build {name} so ({error}).", hint) from None
+        raise UnlearnError(f"torchvision cannot build {name} so ({reason}).", hint) from None
 
 
 def sized(takes: typing.Mapping[str, Any], size: Size, name: str) -> dict[str, Any]:

@@ -12,6 +12,9 @@ from unlearn_cli.ops.presented import written_as
 
 LABELS = ("num_labels", "id2label", "label2id", "_num_labels")
 
+FETCHED = ("attn_implementation", "_attn_implementation", "auto_map", "use_kernels")
+"""What a configuration could have fetched and run: other people's kernels and code."""
+
 
 def find(name: str, config: dict[str, Any] | None = None) -> Architecture:
     """The class by its name, for the model that the config describes."""
@@ -24,10 +27,12 @@ def find(name: str, config: dict[str, Any] | None = None) -> Architecture:
     if kind is None:
         hint = did_you_mean(name, [one for one in dir(library) if one.endswith("ForImageClassification")])
         raise UnlearnError(f"transformers {library.__version__} has no class {name}.", hint or "upgrade transformers.")
+    if "quantization_config" in config:
+        raise UnlearnError(f"the weights of this {name} are quantized.", "save the model in float32 or bfloat16 first.")
     channels = config.get("num_channels", 3)
 
     def construct(classes: int, channels: int, size: Size, settings: dict[str, Any]):
-        rest = {key: value for key, value in config.items() if key not in (*LABELS, "model_type")}
+        rest = {key: value for key, value in config.items() if key not in (*LABELS, *FETCHED, "model_type")}
         rest |= {key: False for key in ("use_pretrained_backbone",) if key in rest}  # it would be downloaded
         try:
             described = library.AutoConfig.for_model(config["model_type"], **rest, num_labels=classes)
