@@ -174,6 +174,36 @@ def test_a_folder_becomes_a_file_or_a_stream_that_can_be_used(unlearn, folder, p
     assert len(digests) == 1
 
 
+def test_tensors_under_the_names_of_the_code_are_taken_and_written_so(unlearn, folder):
+    transformers = pytest.importorskip("transformers")
+    before = folder("ViTForImageClassification")
+    model = transformers.ViTForImageClassification.from_pretrained(before)
+    command = ("forget", before, "-m", "mask", "--class", "3", "--data", "digits", *CPU, "-o")
+    assert unlearn(*command, "one").code == 0
+    save_file({key: tensor.clone() for key, tensor in model.state_dict().items()}, before / "model.safetensors")
+    done = unlearn(*command, "two")
+    assert done.code == 0, done.err
+    assert load_file("two/model.safetensors").keys() == model.state_dict().keys()
+    assert torch.equal(both("one")[0], both("two")[0])
+
+
+def test_runs_on_a_folder_are_kept_for_the_next_comparison(unlearn, folder):
+    before = folder("test_resnet")
+    command = ("compare", before, "--methods", "mask", "--class", "3", "--data", "digits", *CPU, "--json")
+    first, again = unlearn(*command), unlearn(*command)
+    assert first.code == again.code == 0, first.err
+    assert "1 of 1 runs were kept" in " ".join(json.loads(again.out)["notes"])
+
+
+def test_a_training_begins_with_a_folder(unlearn, folder):
+    before = folder("test_resnet")
+    changed(before, num_classes=1000, label_names=None)
+    done = unlearn("train", "digits", "--weights", before, "--set", "epochs=1", "-o", "out.safetensors", *CPU)
+    assert done.code == 0, done.err
+    record = store.read("out.safetensors").record
+    assert (record.input.size, record.classes, record.last.source.name) == (32, NAMES, "model")
+
+
 def test_a_wrapper_says_1000_classes_and_the_head_has_ten(unlearn, folder):
     before = folder("test_resnet")
     told = json.loads((before / "config.json").read_text())
@@ -352,3 +382,13 @@ def test_classes_that_timm_knows_by_their_number_alone():
 def test_fixture_images_are_what_they_are_for(shipped):
     paths, y = digits(shipped / "digits", "train")
     assert len(paths) == len(y) and y.unique().tolist() == list(range(10))
+
+
+def test_a_normalisation_of_another_number_of_channels_is_not_made_up(unlearn, folder):
+    before = folder("test_resnet")
+    about = json.loads((before / "config.json").read_text())["pretrained_cfg"]
+    changed(before, pretrained_cfg=about | {"mean": [0.5], "std": [0.5]})
+    command = ("forget", before, "-m", "mask", "--class", "3", "--data", "digits", "-o", OUT, *CPU)
+    done = unlearn(*command)
+    assert done.code == 2 and "its mean and std are of 1 channels, its network takes 3" in done.err
+    assert unlearn(*command, "--mean", "0.4,0.5,0.6", "--std", "0.2,0.3,0.25").code == 0

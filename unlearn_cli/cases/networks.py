@@ -7,12 +7,12 @@ from torch import Tensor, nn
 
 from unlearn_cli import models
 from unlearn_cli.checkpoints.fitting import fit
-from unlearn_cli.checkpoints.leftovers import remarks
+from unlearn_cli.checkpoints.leftovers import ends, remarks
 from unlearn_cli.checkpoints.record import Record, as_size
 from unlearn_cli.errors import UnlearnError
 from unlearn_cli.models.architecture import Architecture
 from unlearn_cli.models.building import new
-from unlearn_cli.ops.presented import JOINED, Joined, as_library, as_network, take
+from unlearn_cli.ops.presented import JOINED, Joined, as_library, as_network, names_in_files, take, written_as
 
 Tensors = dict[str, Tensor]
 
@@ -83,6 +83,7 @@ def filled(architecture: Architecture, record: Record, tensors: Tensors, name: s
     # A meta model would be free, but imports torch's compiler stack.
     model, found = new(architecture, len(record.classes), record.channels, as_size(record.size), settings, 0, head)
     notes = list(found.notes)
+    _named_as(model, tensors)
     if helpers := [key for key in tensors if any(f".{key}".find(f".{part}") >= 0 for part in architecture.aside)]:
         tensors = {key: tensor for key, tensor in tensors.items() if key not in set(helpers)}
         notes.append(f"{len(helpers)} tensors of {name} that only help a training, as {helpers[0]}, are left out, here and in what "
@@ -95,6 +96,16 @@ def filled(architecture: Architecture, record: Record, tensors: Tensors, name: s
     float_type = torch.float64 if any(t.dtype == torch.float64 for t in given.values()) else torch.float32
     take(model.to(float_type), taken)
     return Network(model.eval(), found.head, taken, given, prefix, notes)
+
+
+def _named_as(model: nn.Module, tensors: Tensors) -> None:
+    """Where a file has the names of the library's code, and not those that it writes into files, take and give these; in place."""
+    if not (there := names_in_files(model)):
+        return
+    names = {end for key in tensors for end in ends(key)}
+    own = there.keys() & model.state_dict().keys()
+    if own <= names and not all(there[key] in names for key in own):
+        written_as(model, {})
 
 
 def outputs_of(model: nn.Module, head: str, tensors: Tensors) -> int | None:

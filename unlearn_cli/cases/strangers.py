@@ -97,9 +97,9 @@ def described(
     if not architecture.ours:
         images["channels"] = told.channels if told else architecture.channels[-1]
     rows = None
-    looks = not architecture.ours and images["size"] is not None
+    looks = told is not None and not architecture.ours
     if looks:
-        some = told.outputs or len(told.classes or ()) if told else len(plain.labels or ())
+        some = told.outputs or len(told.classes or ())
         rows, images["channels"] = _shape(architecture, settings, some, images["channels"], images["size"], plain.head, checkpoint)
     names, also, more = _outputs(plain, told, architecture, rows, name)
     notes += more
@@ -113,6 +113,9 @@ def described(
         if channels != images["channels"]:
             images["channels"] = channels
             folder = _opened(plain, options, beside, names, erased, images)
+    if told is not None and fed is not None and len(fed.mean) != images.get("channels", 3) and None in (plain.mean, plain.std):
+        raise UnlearnError(f"{name}: its mean and std are of {len(fed.mean)} channels, its network takes {images['channels']}.",
+                           "pass the --mean and --std that it was trained with.")  # fmt: skip
     if rows is not None and rows != classes:
         raise _miscounted(name, rows, names, plain, folder)
     if names is not None:

@@ -5,8 +5,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from unlearn_cli.checkpoints.record import Record, RequestRecord, Step
 from unlearn_cli.errors import one_line
 
@@ -24,6 +22,8 @@ NOT_A_GUARANTEE = (
 
 def front_matter(path: Path) -> dict[str, Any]:
     """What a card says between its first lines `---`, as far as a new one takes it over; nothing where that cannot be read."""
+    import yaml
+
     try:
         text = path.read_text(encoding="utf-8")[:LARGEST]
         found = re.match(r"---\s*\n(.*?)\n---\s*(?:\n|$)", text, re.DOTALL)
@@ -82,6 +82,8 @@ def text(record: Record, config: Mapping[str, Any], origin: str, before: Mapping
 
 def _front(record: Record, config: Mapping[str, Any], origin: str, before: Mapping[str, Any]) -> list[str]:
     """YAML that model hubs read: what it was made from first of all, the licence as it came."""
+    import yaml
+
     own = re.sub(r"@.*", "", origin.removeprefix("hf://"))
     base = own if origin.startswith("hf://") or len(record.lineage) < 2 else before.get("base_model", own)
     known = {key: before[key] for key in KEPT if key.startswith("license") and key in before}
