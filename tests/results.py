@@ -95,16 +95,20 @@ def behaviours() -> list[tuple[str, str, str]]:
 def behaviour(network: str, request: str) -> tuple[list[str], list[list[str]]]:
     """One row per method and settings: mean ± standard deviation over the seeds, beside the figures that papers print."""
     found = [e for e in read("behaviour") if e["network"] == network and e["request"] == request and not e.get("refused")]
+    return by_method(found, (*SHOWN[request], *ALWAYS), PAPERS[request])
+
+
+def by_method(entries: list[dict], columns: tuple[str, ...], papers: dict[str, str]) -> tuple[list[str], list[list[str]]]:
+    """A row per method and settings, original, retrained and mask first; papers' figures stand beside the defaults."""
     groups: dict[tuple[str, str], list[dict]] = {}
-    for e in found:
+    for e in entries:
         groups.setdefault((e["method"], e.get("label", "")), []).append(e)
-    columns = (*SHOWN[request], *ALWAYS)
     first = ["original", "retrained", "mask"]
     order = sorted(groups, key=lambda key: (first.index(key[0]) if key[0] in first else len(first), *key))
     rows = []
     for name, label in order:
         title = name if name in first[:2] else f"`{name}` {label}".strip()
-        printed = "" if label else PAPERS[request].get(name, "")
+        printed = "" if label else papers.get(name, "")
         rows.append([title, *(cell(groups[name, label], c) for c in columns), printed])
     return ["method", *(HEADS.get(c, c) for c in columns), "papers"], rows
 
@@ -204,19 +208,10 @@ The first number is the accuracy on the classes that stay, of the original's whe
 
 def other_networks() -> list[tuple[str, str, tuple[list[str], list[list[str]]]]]:
     """(network, what differs from the papers, table) of every set-up that there are results for, in the order of the plan."""
-    entries = read("other_networks")
-    columns = ("retain_test_accuracy", *SHOWN["class"][:1], *SHOWN["class"][2:], *ALWAYS[:2], "seconds", "images read")
+    columns = (*SHOWN["class"], "membership_accuracy", "activation_distance", "seconds", "images read")
     found = []
     for network, (differs, papers) in NEAREST.items():
-        groups: dict[tuple[str, str], list[dict]] = {}
-        for e in entries:
-            if e["network"] == network and not e.get("refused"):
-                groups.setdefault((e["method"], e.get("label", "")), []).append(e)
-        rows = [
-            [method if method in ("original", "retrained") else f"`{method}` {label}".strip(),
-             *(cell(group, c) for c in columns), "" if label else papers.get(method, "")]
-            for (method, label), group in groups.items()
-        ]  # fmt: skip
-        if rows:
-            found.append((network, differs, (["method", *(HEADS.get(c, c) for c in columns), "papers"], rows)))
+        entries = [e for e in read("other_networks") if e["network"] == network and not e.get("refused")]
+        if entries:
+            found.append((network, differs, by_method(entries, columns, papers)))
     return found

@@ -14,8 +14,8 @@ from unlearn_cli.models.recipes import adjusted, published
 
 ROLES = {"original", "retrained"}
 SOURCE = re.compile(r"\((LAU|SULI|TMU|UNSIR|GLI)\b[^()]*\)$")
-OF_A_ROW = {"network", "request", "method", "label", "seed", "metrics", "seconds", "images_read", "epochs", "stopped_by", "settings",
-            "refused"}  # fmt: skip
+OF_A_ROW = {"network", "request", "method", "label", "seed", "metrics", "seconds", "images_read", "epochs", "stopped_by",
+            "settings", "refused"}  # fmt: skip
 
 
 def ready(setup: plan.Setup) -> None:

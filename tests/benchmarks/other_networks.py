@@ -21,7 +21,7 @@ from unlearn_cli.engine.memory import keep_freed_memory
 from unlearn_cli.jobs import Options, Request, train
 
 RESULTS = Path(__file__).parent / "results" / "other_networks.json"
-METHODS = ("lau", "suli", "unsir", "neg-grad", "fine-tune", "eu-k")
+METHODS = ("mask", "lau", "suli", "unsir", "neg-grad", "fine-tune", "eu-k")
 REFERENCE_SEED = 1
 NO_RELEARNING = 0
 
