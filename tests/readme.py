@@ -164,6 +164,13 @@ def behaviour_part() -> str:
     return "\n".join(text[:-1]) + "\n"
 
 
+def other_networks_part() -> str:
+    text = []
+    for network, differs, found in results.other_networks():
+        text += [f"**{network}**", "", f"What differs from the papers: {differs}.", "", *table(*found), ""]
+    return "\n".join(text[:-1]) + "\n"
+
+
 def verdicts_part() -> str:
     return "\n".join(table(*results.verdicts())) + "\n"
 
@@ -171,6 +178,7 @@ def verdicts_part() -> str:
 PARTS = {
     "every_class": every_class_part,
     "behaviour": behaviour_part,
+    "other_networks": other_networks_part,
     "verdicts": verdicts_part,
     "options": options_part,
     "methods": methods_part,

@@ -105,11 +105,13 @@ def forgotten(name: str, seed: int, args, request: Request) -> dict:
 
 
 def measured(checkpoint: str, args, request: Request, seed: int = 0) -> dict:
-    """Every metric of one checkpoint, and its relearn time."""
+    """Every metric of one checkpoint, and its relearn time where a cap allows one."""
     options = Options(seed=seed)
     against = [] if checkpoint == args.reference else [args.reference]
     row = evaluate(checkpoint, original=args.original, references=against, request=request, options=options).evaluated
     found = {name: measure.value for name, measure in row.measures.items() if measure.value is not None}
+    if not args.cap:
+        return {"metrics": found}
     again = relearn(checkpoint, original=args.original, request=request, settings={"cap": args.cap}, options=options)
     measure = next(r for r in again.rows if r.role == "unlearned").measures["relearn_epochs"]
     return {"metrics": found | {"relearn_epochs": measure.value, "relearn_capped": measure.more_than}}
