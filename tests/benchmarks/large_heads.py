@@ -90,7 +90,8 @@ for method in ("lau", "mask"):
     changed = (before[head] != after[head]).any(1) | (before[bias] != after[bias])
     below = [name for name in before if name not in (head, bias) and not torch.equal(before[name], after[name])]
     own = report.facts["forget_seconds"]
-    found[method] = {"seconds": own, "ratio": own / seconds, "rows_changed": int(changed.sum()), "below_changed": len(below)}
+    found[method] = {"seconds": own, "ratio": own / seconds, "rows_changed": int(changed.sum()), "below_changed": len(below),
+                     "steps": report.facts["optimizer_steps"], "stopped_by": report.facts["stopped_by"]}
 found["peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 print(json.dumps(found))
 """

@@ -15,13 +15,14 @@ def new(
     """New weights from the seed alone, and what there is to say of the network's head.
 
     Args:
-        settings: those that run, defaults included (`Architecture.parsed`).
+        settings: as given or as recorded; they are checked, and defaults fill them up.
         head: the head's name, where somebody said it.
 
     Raises:
         UnlearnError: it cannot be built so, does not take such images, or has no linear layer at its end.
     """
     architecture.check(size, channels)
+    settings = architecture.parsed(settings, size)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = architecture.construct(classes, channels, size, settings)
