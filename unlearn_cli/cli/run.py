@@ -125,8 +125,10 @@ def size(text: str | None):
     from unlearn_cli.inputs import sized
 
     sides = re.fullmatch(r"([0-9]{1,4})(?:x([0-9]{1,4}))?", str(text).strip())
-    if sides is None or any(side is not None and int(side) == 0 for side in sides.groups()):
+    if sides is None:
         raise UnlearnError(f"--size {text} is no size.", "write it as 224, or as 224x196: height, then width.")
+    if any(side is not None and int(side) == 0 for side in sides.groups()):
+        raise UnlearnError(f"{text} is not an image size.", "it is a side in pixels, from 1 to 4096.")
     return sized(int(sides[1]), int(sides[2] or sides[1]))
 
 
