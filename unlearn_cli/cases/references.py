@@ -15,6 +15,9 @@ from unlearn_cli.data.names import normal
 from unlearn_cli.data.requests import Target
 from unlearn_cli.errors import UnlearnError
 
+HALVES = (torch.float16, torch.bfloat16)
+"""The types of half the bytes in which weights are kept."""
+
 
 def distinct(models: Sequence[Loaded], against: Sequence[Loaded], asked: Asked | None, what: str = "reference") -> list[Loaded]:
     """The models, each once: the same weights twice would narrow every band. A note goes with the one that stays.
@@ -37,7 +40,8 @@ def distinct(models: Sequence[Loaded], against: Sequence[Loaded], asked: Asked |
     for model in models:
         digest = weights_digest(model.checkpoint.tensors)  # a wrapper's prefix or another type makes no other model
         same = next((sources[one] for one in (digest, *_files(model)) if one in sources), None)
-        if known := same or others.get(digest):
+        twin = next((f"{one.name} itself" for one in against if _is_rounded(model, one)), None)
+        if known := same or others.get(digest) or twin:
             raise UnlearnError(f"{model.name} is no {what}: it is {known}.", f"leave it out of --{what}.")
         if asked is not None and (seen := training_on(model, asked)):
             raise UnlearnError(f"{model.name} is no {what}: it was trained on {seen}, says its record.",
@@ -45,6 +49,7 @@ def distinct(models: Sequence[Loaded], against: Sequence[Loaded], asked: Asked |
         if asked is not None and (begun := begun_with(model, asked, against)):
             raise UnlearnError(f"{model.name} is no {what}: it began with {begun}.",
                                "train one from scratch, or as the original was: train --like ORIGINAL.")  # fmt: skip
+        digest = next((known for known, one in found.items() if _is_rounded(model, one)), digest)
         if digest in found:
             found[digest].notes.append(f"{model.name} is the same model as {found[digest].name}: counted once")
         else:
@@ -55,8 +60,24 @@ def distinct(models: Sequence[Loaded], against: Sequence[Loaded], asked: Asked |
 def _files(model: Loaded) -> Iterator[str]:
     """Digests of the files that would hold this model: its own and, where it has no past, what wrappers would have saved."""
     yield model.checkpoint.digest
-    for prefix in () if model.record.lineage else ("", *USUAL_PREFIXES):
+    if model.record.lineage:
+        return
+    for prefix in ("", *USUAL_PREFIXES):
         yield store.digest({prefix + name: tensor for name, tensor in model.checkpoint.tensors.items()})
+    for kind in HALVES:
+        yield weights_digest({key: t.to(kind) if t.is_floating_point() else t for key, t in model.checkpoint.tensors.items()})
+
+
+def _is_rounded(one: Loaded, other: Loaded) -> bool:
+    """Whether two models' weights are the same but for the types they are kept in, one of which holds fewer digits."""
+    a, b = one.checkpoint.tensors, other.checkpoint.tensors
+    if a.keys() != b.keys() or any(a[key].shape != b[key].shape for key in a):
+        return False
+    pairs = [(a[key], b[key]) for key in a if not key.endswith(store.COUNTER)]
+    narrow = [min(x.dtype, y.dtype, key=lambda kind: kind.itemsize) for x, y in pairs]
+    if all(x.dtype == y.dtype for x, y in pairs):
+        return False  # their digests tell
+    return all(torch.equal(x.to(kind), y.to(kind)) for (x, y), kind in zip(pairs, narrow, strict=True))
 
 
 def training_on(model: Loaded, asked: Asked, lineage: Sequence[Step] | None = None) -> str:
