@@ -134,6 +134,9 @@ def load(
         notes += folder.notes
     network = filled(architecture, record, checkpoint.tensors, name, plain.head or record.head)
     notes += network.notes
+    if network.idle:
+        raise UnlearnError(f"{record.architecture} has a second classifier of its classes, '{network.idle[0]}', that no answer is "
+                           "made of.", "nothing would make that forget: take it out of the network and of its file.")  # fmt: skip
     checkpoint = replace(checkpoint, tensors=network.tensors)
     model, head = network.model, network.head
     loaded = Loaded(checkpoint, record, model, head, folder, architecture, network, notes, known)
