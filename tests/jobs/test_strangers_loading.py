@@ -2,6 +2,7 @@
 
 import json
 import unicodedata
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from unlearn_cli.cases import class_order, plausibility
 from unlearn_cli.cases.plausibility import doubted, sample
+from unlearn_cli.cases.unlearning import in_own_types, unchanged
 from unlearn_cli.checkpoints import store
 from unlearn_cli.data.folder import Folder
 from unlearn_cli.data.images import Images
@@ -114,6 +116,69 @@ def test_a_reference_in_two_types_counts_once(unlearn, here):
     done = unlearn("evaluate", "out.safetensors", "--reference", "without-3.safetensors", "--reference", "wide.safetensors", *PLAIN,
                    "--json")  # fmt: skip
     assert "wide.safetensors is the same model as without-3.safetensors: counted once" in json.loads(done.out)["notes"]
+
+
+def halved(name, kind=torch.bfloat16):
+    return {key: tensor.to(kind) if tensor.is_floating_point() else tensor for key, tensor in load_file(name).items()}
+
+
+def test_the_original_in_half_precision_is_no_reference_and_a_reference_in_it_counts_once(unlearn, here):
+    assert unlearn("forget", "model.safetensors", "-m", "mask", "--class", "3", "-o", "out.safetensors").code == 0
+    save_file(halved("model.safetensors"), "narrow.safetensors")
+    done = unlearn("evaluate", "out.safetensors", "--reference", "narrow.safetensors", "--verify", "output", *PLAIN)
+    assert (done.code, "narrow.safetensors is no reference: it is model.safetensors itself" in done.err) == (2, True)
+    save_file(halved("without-3.safetensors", torch.float16), "other.safetensors")
+    done = unlearn("evaluate", "out.safetensors", "--reference", "without-3.safetensors", "--reference", "other.safetensors",
+                   *PLAIN, "--json")  # fmt: skip
+    assert done.code == 0
+    assert "other.safetensors is the same model as without-3.safetensors: counted once" in json.loads(done.out)["notes"]
+
+
+def test_the_weights_from_which_half_precision_was_made_are_no_reference(unlearn, here):
+    save_file(halved("model.safetensors"), "narrow.safetensors")
+    assert forget(unlearn, "--class", "3", data="digits", name="narrow.safetensors").code == 0
+    done = unlearn("evaluate", "out.safetensors", "--reference", plain(here), *PLAIN)
+    assert (done.code, "plain.safetensors is no reference: it is what out.safetensors was made from" in done.err) == (2, True)
+
+
+def test_a_change_that_the_files_type_does_not_hold_is_none():
+    layer = torch.nn.Linear(2, 2)
+    kept = {key: tensor.bfloat16() for key, tensor in layer.state_dict().items()}
+    layer.load_state_dict({key: tensor.float() * (1 + 1e-6) for key, tensor in kept.items()})
+    loaded = SimpleNamespace(model=layer, checkpoint=SimpleNamespace(tensors=kept))
+    assert unchanged(loaded, in_own_types(loaded))
+    layer.weight.data *= 1.1
+    assert not unchanged(loaded, in_own_types(loaded))
+
+
+HELPED = """
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, num_classes, helper=True):
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 4, 3, 4), nn.ReLU(), nn.AdaptiveAvgPool2d(3), nn.Flatten())
+        self.head = nn.Linear(36, num_classes)
+        if helper:
+            self.aux = nn.Linear(36, num_classes)
+
+    def forward(self, x):
+        x = self.body(x)
+        return (self.head(x), self.aux(x)) if self.training and hasattr(self, "aux") else self.head(x)
+"""
+
+
+def test_a_network_with_a_classifier_that_only_helped_its_training_is_not_said_to_have_forgotten(unlearn, here):
+    """It knows the class by itself, and whoever has the file may ask it."""
+    (here / "net.py").write_text(HELPED)
+    quick = ("--epochs", "1", "--precision", "float32", "--device", "cpu", "-q")
+    for output, arch in (("helped.safetensors", "./net.py:Net"), ("alone.safetensors", "./net.py:Net,helper=false")):
+        assert unlearn("train", "digits", "--arch", arch, "-o", output, *quick).code == 0
+    command = ("-m", "mask", "--class", "3", "--arch", "./net.py:Net", "-o", "out.safetensors")
+    done = unlearn("forget", "helped.safetensors", *command)
+    assert (done.code, (here / "out.safetensors").exists()) == (2, False)
+    assert "net.py:Net has a second classifier of its classes, 'aux', that no answer is made of" in done.err
+    assert unlearn("forget", "alone.safetensors", *command).code == 0
 
 
 def test_counters_may_be_missing_or_halved(unlearn, here):
@@ -313,6 +378,12 @@ def test_classes_in_each_others_places_raise_a_doubt_of_an_original_alone():
     assert "20 of 20 images of 3 are answered as 5" in doubted(said, y, names(10), original=True).why
     assert doubted(said, y, names(10), original=False) is None
     assert doubted(*answers(10, 20, [1, 2, 3, 4, 5, 0, 6, 7, 8, 9]), names(10), original=False) is not None
+
+
+def test_of_a_folder_with_some_of_the_classes_these_alone_tell_whether_most_are_in_each_others_places():
+    """Whether a thousand others are in place nobody has seen."""
+    for places, doubt in (([1, 2, 0, 3, 4], True), ([0, 1, 2, 3, 4], False)):
+        assert (doubted(*answers(5, 20, places), names(1000), original=False) is not None) == doubt
 
 
 def test_two_images_of_two_alike_classes_are_too_few_for_a_doubt():

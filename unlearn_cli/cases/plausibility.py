@@ -29,7 +29,7 @@ ABOVE = 0.01
 """How rarely guessing may do as well as a model that is taken to know the folders."""
 
 MANY = 0.1
-"""Share of the classes in wrong places that says more than each of them, where there are few images of each."""
+"""Share of the classes that have images in wrong places that says more than each of them, where there are few images of each."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ def _exchanged(said: Tensor, y: Tensor, classes: Sequence[str], original: bool) 
     if not rings or not _surely_more(theirs, mine & (said == y)):
         return None
     each = [ring for ring in rings if all(_surely_more(theirs & (y == c), (said == y) & (y == c)) for c in ring)]
-    if len(wrong) <= (MANY if original else 0.5) * len(classes) and not (original and each):
+    if len(wrong) <= (MANY if original else 0.5) * int((seen > 0).sum()) and not (original and each):
         return None
     c = (each or rings)[0][0]
     words = f"{int(most[c])} of {int(seen[c])} images of {classes[c]} are answered as {classes[answered[c]]}"
