@@ -10,10 +10,12 @@ from safetensors.torch import load_file, save_file
 
 from unlearn_cli.cases import class_order, plausibility
 from unlearn_cli.cases.plausibility import doubted, sample
+from unlearn_cli.cases.references import refuse_twins
 from unlearn_cli.cases.unlearning import in_own_types, unchanged
 from unlearn_cli.checkpoints import store
 from unlearn_cli.data.folder import Folder
 from unlearn_cli.data.images import Images
+from unlearn_cli.errors import UnlearnError
 
 PLAIN = ("--arch", "compact,width=8", "--mean", "0.305", "--std", "0.325", "--precision", "float32")
 NATURAL = ",".join(str(i) for i in range(1, 11))
@@ -139,6 +141,29 @@ def test_the_weights_from_which_half_precision_was_made_are_no_reference(unlearn
     assert forget(unlearn, "--class", "3", data="digits", name="narrow.safetensors").code == 0
     done = unlearn("evaluate", "out.safetensors", "--reference", plain(here), *PLAIN)
     assert (done.code, "plain.safetensors is no reference: it is what out.safetensors was made from" in done.err) == (2, True)
+
+
+def test_a_reference_that_answers_as_the_original_is_the_original_whatever_its_weights_are_called():
+    logits = torch.randn(20, 4)
+    for near, refused in ((logits + 1e-5, True), (logits + 0.1, False), (logits[:, :3], False)):
+        if refused:
+            with pytest.raises(UnlearnError, match="b is no reference: it answers every image as a does"):
+                refuse_twins([("b", near)], [("a", logits)])
+        else:
+            refuse_twins([("b", near)], [("a", logits)])
+    refuse_twins([("b", torch.zeros(20, 4))], [("a", torch.zeros(20, 4))])     # two that collapsed
+
+
+def test_another_network_is_no_original(unlearn, here):
+    """A limit relative to one that knows less would hold sooner."""
+    assert unlearn("forget", "model.safetensors", "-m", "mask", "--class", "3", "-o", "out.safetensors").code == 0
+    command = ("evaluate", "out.safetensors", "--require", "retain_test_accuracy>=original-0.01", "--original")
+    done = unlearn(*command, "without-3.safetensors")
+    assert (done.code, "without-3.safetensors is not the model that out.safetensors was made from" in done.err) == (2, True)
+    for name in ("model.safetensors", plain(here)):
+        assert unlearn(*command, name, *PLAIN).code == 0
+    save_file({f"module.{key}": tensor for key, tensor in load_file("model.safetensors").items()}, "wrapped.safetensors")
+    assert unlearn(*command, "wrapped.safetensors", *PLAIN).code == 0
 
 
 def test_a_change_that_the_files_type_does_not_hold_is_none():

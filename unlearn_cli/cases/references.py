@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 import torch
+from torch import Tensor
 
 from unlearn_cli.cases import requests
 from unlearn_cli.cases.case import Asked
@@ -78,6 +79,34 @@ def _is_rounded(one: Loaded, other: Loaded) -> bool:
     if all(x.dtype == y.dtype for x, y in pairs):
         return False  # their digests tell
     return all(torch.equal(x.to(kind), y.to(kind)) for (x, y), kind in zip(pairs, narrow, strict=True))
+
+
+def refuse_twins(references: Sequence[tuple[str, Tensor]], against: Sequence[tuple[str, Tensor]]) -> None:
+    """Refuse references that answer every image as one of the models that they are held against: the same under other names.
+
+    Args:
+        references, against: the models' names and their (N, K) logits of the same images.
+    """
+    for name, logits in references:
+        for other, theirs in against:
+            tells = bool((logits != logits[:1]).any())  # two that say nothing of any image may be two
+            if tells and logits.shape == theirs.shape and torch.allclose(logits, theirs, rtol=1e-3, atol=1e-3):
+                raise UnlearnError(f"{name} is no reference: it answers every image as {other} does.",
+                                   "leave it out of --reference.")  # fmt: skip
+
+
+def check_original(original: Loaded, judged: Loaded) -> None:
+    """Refuse an original that was given and is none of the models that the judged one was made from, where its record says these.
+
+    Raises:
+        UnlearnError: limits relative to it would be those of another network.
+    """
+    sources = [step.source for step in judged.record.lineage if step.source and step.operation != "train"]
+    known = {digest for source in sources for digest in (source.digest, source.weights)}
+    if sources and known.isdisjoint({weights_digest(original.checkpoint.tensors), *_files(original)}):
+        raise UnlearnError(
+            f"{original.name} is not the model that {judged.name} was made from (digest {original.checkpoint.digest[:16]}, not "
+            f"{sources[0].digest[:16]}).", "pass the --original that its record names: `unlearn inspect` shows it.")  # fmt: skip
 
 
 def training_on(model: Loaded, asked: Asked, lineage: Sequence[Step] | None = None) -> str:
