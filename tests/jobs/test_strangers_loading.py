@@ -411,6 +411,29 @@ def test_of_a_folder_with_some_of_the_classes_these_alone_tell_whether_most_are_
         assert (doubted(*answers(5, 20, places), names(1000), original=False) is not None) == doubt
 
 
+def test_a_class_that_is_always_answered_as_one_without_images_raises_a_doubt_of_an_original():
+    """Two names in each other's places, of which the folder has one: the row of the other would be edited."""
+    said, y = answers(5, 20, [0, 1, 2, 8, 4])
+    doubt = doubted(said, y, names(10), original=True)
+    assert doubt.why == "20 of 20 images of 3 are answered as 8, of which it has none"
+    assert doubted(said, y, names(10), original=False) is None                  # it may have forgotten 3
+    said[:60], y[:60] = 0, 0
+    said[60:80:2] = 3
+    assert doubted(said, y, names(10), original=True) is None                   # a class that is often taken for another
+
+
+def test_names_in_each_others_places_are_not_believed_where_the_folder_has_one_of_them(unlearn, here):
+    for part in ("train", "test"):
+        (here / "some" / part).mkdir(parents=True)
+        for digit, name in enumerate(("zero", "one", "two", "three", "four")):
+            (here / "some" / part / name).symlink_to((here / "digits" / part / str(digit)).resolve())
+    command = ("--class", "three", "--labels")
+    done = forget(unlearn, *command, "zero,one,two,eight,four,five,six,seven,three,nine", data="some", name=plain(here))
+    assert (done.code, "images of three are answered as eight, of which it has none" in done.err) == (2, True)
+    assert "--class-names" not in done.err
+    assert forget(unlearn, *command, "zero,one,two,three,four,five,six,seven,eight,nine", data="some").code == 0
+
+
 def test_two_images_of_two_alike_classes_are_too_few_for_a_doubt():
     places = list(range(1000))
     places[3], places[5] = 5, 3
