@@ -143,6 +143,16 @@ def test_the_weights_from_which_half_precision_was_made_are_no_reference(unlearn
     assert (done.code, "plain.safetensors is no reference: it is what out.safetensors was made from" in done.err) == (2, True)
 
 
+def test_what_a_method_made_of_a_strangers_model_is_no_reference(unlearn, here):
+    name, command = plain(here), ("forget", "plain.safetensors", "--class", "3", *PLAIN, "--data", "digits")
+    for output, more in (("out.safetensors", ("-m", "mask")), ("theirs.safetensors", ("-m", "neg-grad", "--set", "epochs=1")),
+                         ("new.safetensors", ("-m", "retrain", "--set", "epochs=1"))):  # fmt: skip
+        assert unlearn(*command, *more, "-o", output).code == 0
+    done = unlearn("evaluate", "out.safetensors", "--reference", "theirs.safetensors")
+    assert (done.code, f"it was trained on all that {name} was" in done.err) == (2, True)
+    assert unlearn("evaluate", "out.safetensors", "--reference", "new.safetensors").code == 0
+
+
 def test_a_reference_that_answers_as_the_original_is_the_original_whatever_its_weights_are_called():
     logits = torch.randn(20, 4)
     for near, refused in ((logits + 1e-5, True), (logits + 0.1, False), (logits[:, :3], False)):

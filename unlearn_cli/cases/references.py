@@ -119,8 +119,8 @@ def training_on(model: Loaded, asked: Asked, lineage: Sequence[Step] | None = No
     """
     lineage = model.record.lineage if lineage is None else lineage
     starts = [i for i, step in enumerate(lineage) if step.operation == "train" or step.method == "retrain"]
-    if not starts:
-        return ""
+    if not starts:  # of a stranger's model nobody knows, and whatever forgets it goes on from what it saw
+        return f"all that {lineage[0].source.name} was" if lineage and lineage[0].source else ""
     start, folder = lineage[starts[-1]], model.folder
     if start.request is None:
         return "everything"
