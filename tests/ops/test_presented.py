@@ -417,6 +417,17 @@ def test_a_second_classifier_that_no_answer_is_made_of_is_told(runs):
     assert presented(Helped(runs, classes=CLASSES + 1)).idle == []
 
 
+@pytest.mark.parametrize("aux", [
+    nn.Conv2d(WIDTH, CLASSES, 3), nn.Embedding(CLASSES, WIDTH), nn.Parameter(torch.ones(CLASSES, WIDTH)),
+    nn.Sequential(nn.Linear(WIDTH, 3), nn.Linear(3, CLASSES)),
+])  # fmt: skip
+def test_whatever_has_a_row_per_class_is_a_second_classifier_where_no_answer_is_made_of_it(aux):
+    model = Helped()
+    del model.aux
+    model.aux = aux
+    assert len(presented(model).idle) == 1
+
+
 def test_a_layer_that_is_read_without_being_called_is_no_second_classifier():
     class Read(Helped):
         def forward(self, x):

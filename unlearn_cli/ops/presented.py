@@ -152,25 +152,33 @@ def _check_linear(key: str, layer: nn.Linear | nn.Conv2d, what: str) -> None:
 
 @torch.no_grad()
 def _idle(model: nn.Module, layers: dict[str, nn.Module], given: Tensors, heads: list[str], sample: Tensor, what: str) -> list[str]:
-    """Layers with an output per class that no answer is made of, as those that help a training: what they know is not judged."""
-    found, answers = [], None
-    for key, layer in layers.items():
-        if key in heads or nn.parameter.is_lazy(layer.weight) or len(layer.weight) != len(layers[heads[0]].weight):
-            continue
-        if key in given:  # it runs: do scores depend on it?
-            if given[key].shape != given[heads[0]].shape:
+    """What has a row per class and no answer is made of, as classifiers that help a training: what they know is not judged."""
+    rows, kept, able, found = len(layers[heads[0]].weight), set(model.state_dict()), [], []
+    for name, module in model.named_modules():
+        for key, tensor in (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)):
+            is_kept = name not in heads and f"{name}.{key}".lstrip(".") in kept and not nn.parameter.is_lazy(tensor)
+            if is_kept and tensor.is_floating_point() and tensor.dim() > 1 and len(tensor) == rows:
+                able.append((name or key, module, tensor))
+    if not able:
+        return []
+    modes, ran = [(module, module.training) for module in model.modules()], set()
+    hooks = [module.register_forward_hook(lambda module, x, output: ran.add(module)) for _, module, _ in able]
+    plain = model.eval()(sample)
+    for hook in hooks:
+        hook.remove()
+    for name, module, tensor in able:
+        if module in ran and not any(module.children()):  # scores depend on it, unless it gives others of their shape
+            if name not in given or given[name].shape != given[heads[0]].shape:
                 continue
-            answers = _tried(model, {}, sample, what)[1] if answers is None else answers
-            same = torch.equal(answers, _tried(model, {key: layer}, sample, what)[1])
+            same = torch.equal(_tried(model, {}, sample, what)[1], _tried(model, {name: module}, sample, what)[1])
         else:  # it may be read without being called
-            modes, own = [(module, module.training) for module in model.modules()], layer.weight.data
-            plain = model.eval()(sample)
-            layer.weight.data = own + 1
+            own = tensor.data
+            tensor.data = own + 1
             same = torch.equal(plain, model(sample))
-            layer.weight.data = own
-            for module, mode in modes:
-                module.training = mode
-        found += [key] if same else []
+            tensor.data = own
+        found += [name] if same else []
+    for module, mode in modes:
+        module.training = mode
     return found
 
 
