@@ -237,6 +237,21 @@ def test_names_in_another_order_than_the_folders_edit_the_right_row(unlearn, fol
     assert "no better than guessing" in unlearn("forget", before, "-m", "mask", "--class", "3", "--data", "digits", *CPU).err
 
 
+def test_a_reference_whose_own_names_are_in_another_order_than_the_labels_given_is_refused(unlearn, folder):
+    """Its numbers would be those of other classes, and what is kept would be judged by worse ones."""
+    before, labels = folder("test_resnet"), ",".join(NAMES)
+    command = ("forget", before, "-m", "mask", "--class", "3", "--data", "digits", "--labels", labels, "-o", OUT)
+    assert unlearn(*command, *CPU).code == 0
+    shutil.copytree(before, "other")
+    tensors = load_file(before / "model.safetensors")
+    save_file({key: tensor + 1e-3 * (tensor.dim() > 1) for key, tensor in tensors.items()}, "other/model.safetensors")
+    command = ("evaluate", OUT, "--reference", "other", "--labels", labels, *CPU)
+    assert unlearn(*command).code == 0
+    changed(Path("other"), label_names=["1", "0", *NAMES[2:]])
+    done = unlearn(*command)
+    assert (done.code, "the config.json of other has the classes in another order than --labels" in done.err) == (2, True)
+
+
 def test_a_name_that_two_classes_have_is_nobodys(unlearn, folder):
     before = folder("test_resnet")
     changed(before, label_names=[*NAMES[:9], "3"])

@@ -192,6 +192,18 @@ def test_retraining_begins_where_the_original_began(unlearn, train, start, tuned
     assert unlearn("forget", "--method", "neg-grad", "--class", "7", tuned, "-o", tmp_path / "other", *PLAIN).code == 0
 
 
+def test_retraining_never_begins_with_what_saw_the_images_to_forget(unlearn, train, start, tmp_path):
+    _, tuned = train("low", "tuned", "--weights", start)
+    done = unlearn("forget", "--method", "retrain", "--class", "3", tuned, "-o", tmp_path / "none", *PLAIN)
+    assert (done.code, (tmp_path / "none").exists()) == (2, False)
+    assert "tuned.safetensors began with start.safetensors, which was trained on everything" in done.err
+    _, clean = train("low", "clean", "--arch", "compact,width=4", "--without-class", "3")
+    _, after = train("low", "after", "--weights", clean)
+    done = unlearn("forget", "--method", "retrain", "--class", "3", after, "-o", tmp_path / "made", "--json", *PLAIN)
+    assert done.code == 0, done.err
+    assert "clean.safetensors, which this training begins with too, was made for classes to forget as well" in notes(done)
+
+
 # what may stand as a reference, and what stays asked
 
 

@@ -2,6 +2,7 @@
 
 import json
 import unicodedata
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,9 +10,12 @@ from safetensors.torch import load_file, save_file
 
 from unlearn_cli.cases import class_order, plausibility
 from unlearn_cli.cases.plausibility import doubted, sample
+from unlearn_cli.cases.references import refuse_twins
+from unlearn_cli.cases.unlearning import in_own_types, unchanged
 from unlearn_cli.checkpoints import store
 from unlearn_cli.data.folder import Folder
 from unlearn_cli.data.images import Images
+from unlearn_cli.errors import UnlearnError
 
 PLAIN = ("--arch", "compact,width=8", "--mean", "0.305", "--std", "0.325", "--precision", "float32")
 NATURAL = ",".join(str(i) for i in range(1, 11))
@@ -114,6 +118,102 @@ def test_a_reference_in_two_types_counts_once(unlearn, here):
     done = unlearn("evaluate", "out.safetensors", "--reference", "without-3.safetensors", "--reference", "wide.safetensors", *PLAIN,
                    "--json")  # fmt: skip
     assert "wide.safetensors is the same model as without-3.safetensors: counted once" in json.loads(done.out)["notes"]
+
+
+def halved(name, kind=torch.bfloat16):
+    return {key: tensor.to(kind) if tensor.is_floating_point() else tensor for key, tensor in load_file(name).items()}
+
+
+def test_the_original_in_half_precision_is_no_reference_and_a_reference_in_it_counts_once(unlearn, here):
+    assert unlearn("forget", "model.safetensors", "-m", "mask", "--class", "3", "-o", "out.safetensors").code == 0
+    save_file(halved("model.safetensors"), "narrow.safetensors")
+    done = unlearn("evaluate", "out.safetensors", "--reference", "narrow.safetensors", "--verify", "output", *PLAIN)
+    assert (done.code, "narrow.safetensors is no reference: it is model.safetensors itself" in done.err) == (2, True)
+    save_file(halved("without-3.safetensors", torch.float16), "other.safetensors")
+    done = unlearn("evaluate", "out.safetensors", "--reference", "without-3.safetensors", "--reference", "other.safetensors",
+                   *PLAIN, "--json")  # fmt: skip
+    assert done.code == 0
+    assert "other.safetensors is the same model as without-3.safetensors: counted once" in json.loads(done.out)["notes"]
+
+
+def test_the_weights_from_which_half_precision_was_made_are_no_reference(unlearn, here):
+    save_file(halved("model.safetensors"), "narrow.safetensors")
+    assert forget(unlearn, "--class", "3", data="digits", name="narrow.safetensors").code == 0
+    done = unlearn("evaluate", "out.safetensors", "--reference", plain(here), *PLAIN)
+    assert (done.code, "plain.safetensors is no reference: it is what out.safetensors was made from" in done.err) == (2, True)
+
+
+def test_what_a_method_made_of_a_strangers_model_is_no_reference(unlearn, here):
+    name, command = plain(here), ("forget", "plain.safetensors", "--class", "3", *PLAIN, "--data", "digits")
+    for output, more in (("out.safetensors", ("-m", "mask")), ("theirs.safetensors", ("-m", "neg-grad", "--set", "epochs=1")),
+                         ("new.safetensors", ("-m", "retrain", "--set", "epochs=1"))):  # fmt: skip
+        assert unlearn(*command, *more, "-o", output).code == 0
+    done = unlearn("evaluate", "out.safetensors", "--reference", "theirs.safetensors")
+    assert (done.code, f"it was trained on all that {name} was" in done.err) == (2, True)
+    assert unlearn("evaluate", "out.safetensors", "--reference", "new.safetensors").code == 0
+
+
+def test_a_reference_that_answers_as_the_original_is_the_original_whatever_its_weights_are_called():
+    logits = torch.randn(20, 4)
+    for near, refused in ((logits + 1e-5, True), (logits + 0.1, False), (logits[:, :3], False)):
+        if refused:
+            with pytest.raises(UnlearnError, match="b is no reference: it answers every image as a does"):
+                refuse_twins([("b", near)], [("a", logits)])
+        else:
+            refuse_twins([("b", near)], [("a", logits)])
+    refuse_twins([("b", torch.zeros(20, 4))], [("a", torch.zeros(20, 4))])     # two that collapsed
+
+
+def test_another_network_is_no_original(unlearn, here):
+    """A limit relative to one that knows less would hold sooner."""
+    assert unlearn("forget", "model.safetensors", "-m", "mask", "--class", "3", "-o", "out.safetensors").code == 0
+    command = ("evaluate", "out.safetensors", "--require", "retain_test_accuracy>=original-0.01", "--original")
+    done = unlearn(*command, "without-3.safetensors")
+    assert (done.code, "without-3.safetensors is not the model that out.safetensors was made from" in done.err) == (2, True)
+    for name in ("model.safetensors", plain(here)):
+        assert unlearn(*command, name, *PLAIN).code == 0
+    save_file({f"module.{key}": tensor for key, tensor in load_file("model.safetensors").items()}, "wrapped.safetensors")
+    assert unlearn(*command, "wrapped.safetensors", *PLAIN).code == 0
+
+
+def test_a_change_that_the_files_type_does_not_hold_is_none():
+    layer = torch.nn.Linear(2, 2)
+    kept = {key: tensor.bfloat16() for key, tensor in layer.state_dict().items()}
+    layer.load_state_dict({key: tensor.float() * (1 + 1e-6) for key, tensor in kept.items()})
+    loaded = SimpleNamespace(model=layer, checkpoint=SimpleNamespace(tensors=kept))
+    assert unchanged(loaded, in_own_types(loaded))
+    layer.weight.data *= 1.1
+    assert not unchanged(loaded, in_own_types(loaded))
+
+
+HELPED = """
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, num_classes, helper=True):
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 4, 3, 4), nn.ReLU(), nn.AdaptiveAvgPool2d(3), nn.Flatten())
+        self.head = nn.Linear(36, num_classes)
+        if helper:
+            self.aux = nn.Linear(36, num_classes)
+
+    def forward(self, x):
+        x = self.body(x)
+        return (self.head(x), self.aux(x)) if self.training and hasattr(self, "aux") else self.head(x)
+"""
+
+
+def test_a_network_with_a_classifier_that_only_helped_its_training_is_not_said_to_have_forgotten(unlearn, here):
+    """It knows the class by itself, and whoever has the file may ask it."""
+    (here / "net.py").write_text(HELPED)
+    quick = ("--epochs", "1", "--precision", "float32", "--device", "cpu", "-q")
+    for output, arch in (("helped.safetensors", "./net.py:Net"), ("alone.safetensors", "./net.py:Net,helper=false")):
+        assert unlearn("train", "digits", "--arch", arch, "-o", output, *quick).code == 0
+    command = ("-m", "mask", "--class", "3", "--arch", "./net.py:Net", "-o", "out.safetensors")
+    done = unlearn("forget", "helped.safetensors", *command)
+    assert (done.code, (here / "out.safetensors").exists()) == (2, False)
+    assert "net.py:Net has a second classifier of its classes, 'aux', that no answer is made of" in done.err
+    assert unlearn("forget", "alone.safetensors", *command).code == 0
 
 
 def test_counters_may_be_missing_or_halved(unlearn, here):
@@ -313,6 +413,35 @@ def test_classes_in_each_others_places_raise_a_doubt_of_an_original_alone():
     assert "20 of 20 images of 3 are answered as 5" in doubted(said, y, names(10), original=True).why
     assert doubted(said, y, names(10), original=False) is None
     assert doubted(*answers(10, 20, [1, 2, 3, 4, 5, 0, 6, 7, 8, 9]), names(10), original=False) is not None
+
+
+def test_of_a_folder_with_some_of_the_classes_these_alone_tell_whether_most_are_in_each_others_places():
+    """Whether a thousand others are in place nobody has seen."""
+    for places, doubt in (([1, 2, 0, 3, 4], True), ([0, 1, 2, 3, 4], False)):
+        assert (doubted(*answers(5, 20, places), names(1000), original=False) is not None) == doubt
+
+
+def test_a_class_that_is_always_answered_as_one_without_images_raises_a_doubt_of_an_original():
+    """Two names in each other's places, of which the folder has one: the row of the other would be edited."""
+    said, y = answers(5, 20, [0, 1, 2, 8, 4])
+    doubt = doubted(said, y, names(10), original=True)
+    assert doubt.why == "20 of 20 images of 3 are answered as 8, of which it has none"
+    assert doubted(said, y, names(10), original=False) is None                  # it may have forgotten 3
+    said[:60], y[:60] = 0, 0
+    said[60:80:2] = 3
+    assert doubted(said, y, names(10), original=True) is None                   # a class that is often taken for another
+
+
+def test_names_in_each_others_places_are_not_believed_where_the_folder_has_one_of_them(unlearn, here):
+    for part in ("train", "test"):
+        (here / "some" / part).mkdir(parents=True)
+        for digit, name in enumerate(("zero", "one", "two", "three", "four")):
+            (here / "some" / part / name).symlink_to((here / "digits" / part / str(digit)).resolve())
+    command = ("--class", "three", "--labels")
+    done = forget(unlearn, *command, "zero,one,two,eight,four,five,six,seven,three,nine", data="some", name=plain(here))
+    assert (done.code, "images of three are answered as eight, of which it has none" in done.err) == (2, True)
+    assert "--class-names" not in done.err
+    assert forget(unlearn, *command, "zero,one,two,three,four,five,six,seven,eight,nine", data="some").code == 0
 
 
 def test_two_images_of_two_alike_classes_are_too_few_for_a_doubt():

@@ -144,6 +144,28 @@ def test_no_setting_makes_timm_read_weights(name, tmp_path):
         models.find("timm/test_vit").construct(7, 3, 160, {name: str(tmp_path / "pickled.pth")})
 
 
+TINY = {"model_type": "vit", "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32,
+        "image_size": 32, "patch_size": 8}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["TimmWrapperForImageClassification", "AutoModelForImageClassification"])
+def test_no_record_names_a_class_that_builds_whatever_its_configuration_names(name, tmp_path):
+    """A file of weights by its place, some of them pickled, or a name on a hub."""
+    pytest.importorskip("transformers")
+    pickled = {"model_type": "timm_wrapper", "architecture": "test_vit", "model_args": {"checkpoint_path": str(tmp_path / "x")}}
+    with pytest.raises(UnlearnError, match="it builds what its config.json names"):
+        models.find(f"transformers/{name}", config=pickled)
+    assert models.find("transformers/ViTForImageClassification", config=TINY)
+
+
+@pytest.mark.parametrize("key", ["attn_implementation", "_attn_implementation", "experts_implementation"])
+def test_no_configuration_has_code_fetched(key):
+    pytest.importorskip("transformers")
+    asked = TINY | {key: "somebody/kernel"}
+    model = new(models.find("transformers/ViTForImageClassification", config=asked), 7, 3, 32, {}, 0)[0]
+    assert "somebody/kernel" not in str(model.config)
+
+
 @pytest.mark.parametrize("name", ["weights", "progress"])
 def test_no_setting_makes_torchvision_read_weights(name, monkeypatch):
     pytest.importorskip("torchvision")

@@ -392,3 +392,48 @@ def test_a_pass_that_fails_leaves_nothing_for_the_next():
         model(torch.randn(3, 1, 8, 8))
     assert torch.equal(model(images()), before)
     assert not model.head.reached and not model.head_dist.reached
+
+
+class Helped(nn.Module):
+    """A second classifier beside the head, which may run, and of which the answers may be made."""
+
+    def __init__(self, runs=False, counts=False, classes=CLASSES):
+        super().__init__()
+        self.body, self.head, self.aux = body(), nn.Linear(WIDTH, CLASSES), nn.Linear(WIDTH, classes)
+        self.runs, self.counts = runs, counts
+
+    def forward(self, x):
+        x = self.body(x).flatten(1)
+        if self.counts:
+            return self.head(x + self.aux(x).mean(1, keepdim=True))
+        return (self.head(x), self.aux(x)) if self.runs or self.training else self.head(x)
+
+
+@pytest.mark.parametrize("runs", [False, True])
+def test_a_second_classifier_that_no_answer_is_made_of_is_told(runs):
+    """What it knows of a class would stay, unseen by any metric."""
+    assert presented(Helped(runs)).idle == ["aux"]
+    assert presented(Helped(counts=True)).idle == []
+    assert presented(Helped(runs, classes=CLASSES + 1)).idle == []
+
+
+@pytest.mark.parametrize("aux", [
+    nn.Conv2d(WIDTH, CLASSES, 3), nn.Embedding(CLASSES, WIDTH), nn.Parameter(torch.ones(CLASSES, WIDTH)),
+    nn.Sequential(nn.Linear(WIDTH, 3), nn.Linear(3, CLASSES)),
+])  # fmt: skip
+def test_whatever_has_a_row_per_class_is_a_second_classifier_where_no_answer_is_made_of_it(aux):
+    model = Helped()
+    del model.aux
+    model.aux = aux
+    assert len(presented(model).idle) == 1
+
+
+def test_a_layer_that_is_read_without_being_called_is_no_second_classifier():
+    class Read(Helped):
+        def forward(self, x):
+            return self.head(linear(self.body(x).flatten(1), self.aux.weight)[:, :1].expand(-1, WIDTH))
+
+    model = Read()
+    kept = copy.deepcopy(model.state_dict())
+    assert presented(model).idle == []
+    assert all(torch.equal(tensor, kept[key]) for key, tensor in model.state_dict().items())

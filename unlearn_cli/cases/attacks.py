@@ -206,7 +206,7 @@ def similarity(one: Loaded, other: Loaded, case: Case, options: Options) -> dict
 def surroundings(model: Loaded, run: Run) -> tuple:
     """What numbers depend on beside weights and request: the network, its input, the images, and what computes."""
     record = model.record
-    network = (record.architecture, sorted(record.architecture_settings.items()), model.head, record.classes)
+    network = (*model.computes, model.head, record.classes)
     images = (model.folder.fingerprint, *model.folder.images.prepared, run.mean, run.std)
     return (*network, *images, str(run.precision), run.device.type, torch.__version__)
 

@@ -27,7 +27,7 @@ def place(first: Loaded, method: Method, values: dict[str, Any], target: Target,
     """Where the run of a method is kept: a name made of all that its result and its seconds depend on."""
     images, record = first.folder.images, first.record
     device = torch.cuda.get_device_name(run.device) if run.device.type == "cuda" else run.device.type
-    described = (record.architecture, sorted(record.architecture_settings.items()), record.mean, record.std, first.head)
+    described = (*first.computes, record.mean, record.std, first.head)
     test = hashlib.sha256(images.test.numpy().tobytes()).hexdigest()
     data = (first.folder.fingerprint, *images.prepared, record.classes, test)
     computed = (device, str(run.precision), torch.get_num_threads(), run.ranks.world, torch.__version__, program())

@@ -1,5 +1,7 @@
 """What every job starts with: a checkpoint as a network, its data folder, and a run that suits both."""
 
+import json
+import sys
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -58,6 +60,14 @@ class Loaded:
         images = self.folder.images
         present = set(images.labels[~images.test].unique().tolist())
         return [name for i, name in enumerate(self.folder.classes) if i not in present]
+
+    @property
+    def computes(self) -> tuple:
+        """What the network makes of its tensors by: two that are alike in this and in their tensors give the same outputs."""
+        kind, settings = self.architecture, sorted(self.record.architecture_settings.items())
+        library = sys.modules.get(kind.name.partition("/")[0]) if "/" in kind.name else None
+        config = json.dumps(kind.config, sort_keys=True, default=str)
+        return kind.name, settings, config, kind.digest, getattr(library, "__version__", "")
 
     def fresh(self, seed: int) -> nn.Module:
         """The same architecture with new weights drawn from the seed."""
@@ -134,6 +144,9 @@ def load(
         notes += folder.notes
     network = filled(architecture, record, checkpoint.tensors, name, plain.head or record.head)
     notes += network.notes
+    if network.idle:
+        raise UnlearnError(f"{record.architecture} has a second classifier of its classes, '{network.idle[0]}', that no answer is "
+                           "made of.", "nothing would make that forget: take it out of the network and of its file.")  # fmt: skip
     checkpoint = replace(checkpoint, tensors=network.tensors)
     model, head = network.model, network.head
     loaded = Loaded(checkpoint, record, model, head, folder, architecture, network, notes, known)

@@ -50,7 +50,8 @@ def read(model: Loaded, options: Options) -> Outputs:
     """What a model says of all images, without a pass where its backbone has read these images before."""
     tensors = model.checkpoint.tensors
     try:
-        logits, features = readout(model.run(options), model.model, model.head, model.folder, tensors, model.name)
+        logits, features = readout(model.run(options), model.model, model.head, model.folder, tensors, model.name,
+                                   model.computes)  # fmt: skip
     except UnlearnError as error:  # of several models, which
         raise UnlearnError(f"{model.name}: {error.problem}", error.hint) from None
     head = tensors[f"{model.head}.weight"], tensors.get(f"{model.head}.bias")

@@ -1,6 +1,6 @@
 """A checkpoint's tensors in a network of its architecture, presented as every method reads it, and back in its file's terms."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,7 @@ class Network:
         tensors: the checkpoint's, under the network's names.
         given: the same under its library's.
         prefix: what stood before their names in the file.
+        idle: other classifiers of its classes that no answer is made of.
     """
 
     model: nn.Module
@@ -33,6 +34,7 @@ class Network:
     given: Tensors
     prefix: str
     notes: list[str]
+    idle: list[str] = field(default_factory=list)
 
     def as_file(self, tensors: Tensors, prefixed: bool = False) -> Tensors:
         """Tensors of this network as its library names them; of a head that did not change, the file's own bits.
@@ -95,7 +97,7 @@ def filled(architecture: Architecture, record: Record, tensors: Tensors, name: s
     taken = as_network(given, model)
     float_type = torch.float64 if any(t.dtype == torch.float64 for t in given.values()) else torch.float32
     take(model.to(float_type), taken)
-    return Network(model.eval(), found.head, taken, given, prefix, notes)
+    return Network(model.eval(), found.head, taken, given, prefix, notes, found.idle)
 
 
 def _named_as(model: nn.Module, tensors: Tensors) -> None:

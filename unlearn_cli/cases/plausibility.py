@@ -29,7 +29,7 @@ ABOVE = 0.01
 """How rarely guessing may do as well as a model that is taken to know the folders."""
 
 MANY = 0.1
-"""Share of the classes in wrong places that says more than each of them, where there are few images of each."""
+"""Share of the classes that have images in wrong places that says more than each of them, where there are few images of each."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,8 @@ def checked(run: Run, model: torch.nn.Module, head: str, folder: Folder, name: s
     if given:
         return [f"{known}, {doubt.why}: the order of its classes was taken from --class-names as it is"]
     raise UnlearnError(
-        f"{known}, {doubt.why}: the order of its classes may not be that of the folders.", _hint(doubt, folder.classes)
+        f"{known}, {doubt.why}: the order of its classes may not be that of the folders.",
+        _hint(doubt, folder.classes, "--labels" if len(y.unique()) < len(folder.classes) else "--class-names"),
     )
 
 
@@ -114,7 +115,7 @@ def doubted(said: Tensor, y: Tensor, classes: Sequence[str], original: bool) -> 
         also = f"; {better.why}" if better else ""
         why = f"no better than guessing ({100 * rate:.1f} %, chance is {100 * guess:.1f} %){also}"
         return Doubt(why, better and better.order)
-    return better or _exchanged(said, y, classes, original)
+    return better or _exchanged(said, y, classes, original) or (_taken_for_absent(said, y, classes) if original else None)
 
 
 def _better_order(said: Tensor, y: Tensor, classes: Sequence[str]) -> Doubt | None:
@@ -143,11 +144,24 @@ def _exchanged(said: Tensor, y: Tensor, classes: Sequence[str], original: bool) 
     if not rings or not _surely_more(theirs, mine & (said == y)):
         return None
     each = [ring for ring in rings if all(_surely_more(theirs & (y == c), (said == y) & (y == c)) for c in ring)]
-    if len(wrong) <= (MANY if original else 0.5) * len(classes) and not (original and each):
+    if len(wrong) <= (MANY if original else 0.5) * int((seen > 0).sum()) and not (original and each):
         return None
     c = (each or rings)[0][0]
     words = f"{int(most[c])} of {int(seen[c])} images of {classes[c]} are answered as {classes[answered[c]]}"
     return Doubt(f"{words} ({len(wrong)} classes are answered as one another)")
+
+
+def _taken_for_absent(said: Tensor, y: Tensor, classes: Sequence[str]) -> Doubt | None:
+    """A class whose images are answered as one that the folder does not have: where it had, the two would be each other's."""
+    present = y.unique()
+    for c in present.tolist():
+        mine = y == c
+        top = said[mine].mode().values
+        theirs = mine & (said == top)
+        if not (present == top).any() and 2 * theirs.sum() > mine.sum() and _surely_more(theirs, mine & (said == y)):
+            words = f"{int(theirs.sum())} of {int(mine.sum())} images of {classes[c]} are answered as {classes[top]}"
+            return Doubt(f"{words}, of which it has none")
+    return None
 
 
 def _rings(answered: list[int]) -> list[list[int]]:
@@ -170,9 +184,9 @@ def _surely_more(ours: Tensor, others: Tensor) -> bool:
     return at_least(won, won + lost, 0.5) < SURE if won > lost else False
 
 
-def _hint(doubt: Doubt, classes: Sequence[str]) -> str:
+def _hint(doubt: Doubt, classes: Sequence[str], option: str) -> str:
     names = ",".join(doubt.order or [])
     if doubt.order and len(names) <= 200 and not any("," in name or name != name.strip() for name in classes):
-        return f"pass --class-names {names} if that is the head's order, or --class-names FILE with a name per line."
+        return f"pass {option} {names} if that is the head's order, or {option} FILE with a name per line."
     wrong = "" if doubt.order else "check --mean, --std and --size; "
-    return f"{wrong}pass --class-names FILE with the names in the order of the head's outputs, one per line."
+    return f"{wrong}pass {option} FILE with the names in the order of the head's outputs, one per line."

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 import torch
+from torch import Tensor
 
 from unlearn_cli.cases import requests
 from unlearn_cli.cases.case import Asked
@@ -14,6 +15,9 @@ from unlearn_cli.data.folder import Folder
 from unlearn_cli.data.names import normal
 from unlearn_cli.data.requests import Target
 from unlearn_cli.errors import UnlearnError
+
+HALVES = (torch.float16, torch.bfloat16)
+"""The types of half the bytes in which weights are kept."""
 
 
 def distinct(models: Sequence[Loaded], against: Sequence[Loaded], asked: Asked | None, what: str = "reference") -> list[Loaded]:
@@ -37,7 +41,8 @@ def distinct(models: Sequence[Loaded], against: Sequence[Loaded], asked: Asked |
     for model in models:
         digest = weights_digest(model.checkpoint.tensors)  # a wrapper's prefix or another type makes no other model
         same = next((sources[one] for one in (digest, *_files(model)) if one in sources), None)
-        if known := same or others.get(digest):
+        twin = next((f"{one.name} itself" for one in against if _is_rounded(model, one)), None)
+        if known := same or others.get(digest) or twin:
             raise UnlearnError(f"{model.name} is no {what}: it is {known}.", f"leave it out of --{what}.")
         if asked is not None and (seen := training_on(model, asked)):
             raise UnlearnError(f"{model.name} is no {what}: it was trained on {seen}, says its record.",
@@ -45,6 +50,7 @@ def distinct(models: Sequence[Loaded], against: Sequence[Loaded], asked: Asked |
         if asked is not None and (begun := begun_with(model, asked, against)):
             raise UnlearnError(f"{model.name} is no {what}: it began with {begun}.",
                                "train one from scratch, or as the original was: train --like ORIGINAL.")  # fmt: skip
+        digest = next((known for known, one in found.items() if _is_rounded(model, one)), digest)
         if digest in found:
             found[digest].notes.append(f"{model.name} is the same model as {found[digest].name}: counted once")
         else:
@@ -55,8 +61,52 @@ def distinct(models: Sequence[Loaded], against: Sequence[Loaded], asked: Asked |
 def _files(model: Loaded) -> Iterator[str]:
     """Digests of the files that would hold this model: its own and, where it has no past, what wrappers would have saved."""
     yield model.checkpoint.digest
-    for prefix in () if model.record.lineage else ("", *USUAL_PREFIXES):
+    if model.record.lineage:
+        return
+    for prefix in ("", *USUAL_PREFIXES):
         yield store.digest({prefix + name: tensor for name, tensor in model.checkpoint.tensors.items()})
+    for kind in HALVES:
+        yield weights_digest({key: t.to(kind) if t.is_floating_point() else t for key, t in model.checkpoint.tensors.items()})
+
+
+def _is_rounded(one: Loaded, other: Loaded) -> bool:
+    """Whether two models' weights are the same but for the types they are kept in, one of which holds fewer digits."""
+    a, b = one.checkpoint.tensors, other.checkpoint.tensors
+    if a.keys() != b.keys() or any(a[key].shape != b[key].shape for key in a):
+        return False
+    pairs = [(a[key], b[key]) for key in a if not key.endswith(store.COUNTER)]
+    narrow = [min(x.dtype, y.dtype, key=lambda kind: kind.itemsize) for x, y in pairs]
+    if all(x.dtype == y.dtype for x, y in pairs):
+        return False  # their digests tell
+    return all(torch.equal(x.to(kind), y.to(kind)) for (x, y), kind in zip(pairs, narrow, strict=True))
+
+
+def refuse_twins(references: Sequence[tuple[str, Tensor]], against: Sequence[tuple[str, Tensor]]) -> None:
+    """Refuse references that answer every image as one of the models that they are held against: the same under other names.
+
+    Args:
+        references, against: the models' names and their (N, K) logits of the same images.
+    """
+    for name, logits in references:
+        for other, theirs in against:
+            tells = bool((logits != logits[:1]).any())  # two that say nothing of any image may be two
+            if tells and logits.shape == theirs.shape and torch.allclose(logits, theirs, rtol=1e-3, atol=1e-3):
+                raise UnlearnError(f"{name} is no reference: it answers every image as {other} does.",
+                                   "leave it out of --reference.")  # fmt: skip
+
+
+def check_original(original: Loaded, judged: Loaded) -> None:
+    """Refuse an original that was given and is none of the models that the judged one was made from, where its record says these.
+
+    Raises:
+        UnlearnError: limits relative to it would be those of another network.
+    """
+    sources = [step.source for step in judged.record.lineage if step.source and step.operation != "train"]
+    known = {digest for source in sources for digest in (source.digest, source.weights)}
+    if sources and known.isdisjoint({weights_digest(original.checkpoint.tensors), *_files(original)}):
+        raise UnlearnError(
+            f"{original.name} is not the model that {judged.name} was made from (digest {original.checkpoint.digest[:16]}, not "
+            f"{sources[0].digest[:16]}).", "pass the --original that its record names: `unlearn inspect` shows it.")  # fmt: skip
 
 
 def training_on(model: Loaded, asked: Asked, lineage: Sequence[Step] | None = None) -> str:
@@ -69,8 +119,8 @@ def training_on(model: Loaded, asked: Asked, lineage: Sequence[Step] | None = No
     """
     lineage = model.record.lineage if lineage is None else lineage
     starts = [i for i, step in enumerate(lineage) if step.operation == "train" or step.method == "retrain"]
-    if not starts:
-        return ""
+    if not starts:  # of a stranger's model nobody knows, and whatever forgets it goes on from what it saw
+        return f"all that {lineage[0].source.name} was" if lineage and lineage[0].source else ""
     start, folder = lineage[starts[-1]], model.folder
     if start.request is None:
         return "everything"

@@ -101,7 +101,7 @@ def described(
     if looks:
         some = told.outputs or len(told.classes or ())
         rows, images["channels"] = _shape(architecture, settings, some, images["channels"], images["size"], plain.head, checkpoint)
-    names, also, more = _outputs(plain, told, architecture, rows, name)
+    names, also, more = _outputs(plain, told, architecture, rows, name, beside)
     notes += more
     folder = _opened(plain, options, beside, names, erased, images)
     ran = architecture.parsed(settings, folder.images.size)
@@ -254,7 +254,7 @@ def _shape(
 
 
 def _outputs(
-    plain: Plain, told: Described | None, architecture: Architecture, rows: int | None, name: str
+    plain: Plain, told: Described | None, architecture: Architecture, rows: int | None, name: str, beside: Beside | None = None
 ) -> tuple[list[str] | None, list[list[str]] | None, list[str]]:
     """Names of the head's outputs in their order, other names of each, and what to say; no names where only the folder has some.
 
@@ -264,7 +264,13 @@ def _outputs(
         raise UnlearnError("--labels and --class-names both name the head's outputs.",
                            "give one: --labels where folders are missing.")  # fmt: skip
     if plain.labels is not None:
-        return list(plain.labels), None, []
+        own = told.classes if told and told.classes else plain.labels
+        other = not class_order.same_order(own, plain.labels) and sorted(map(normal, own)) == sorted(map(normal, plain.labels))
+        if other and beside:  # --labels is of the model that is judged
+            raise UnlearnError(f"the config.json of {name} has the classes in another order than --labels.",
+                               "compare models of the same order.")  # fmt: skip
+        said = [f"the config.json of {name} has the classes in another order than --labels, which is taken"] if other else []
+        return list(plain.labels), None, said
     if told is None or plain.classes is not None:
         return None, None, []
     count = len(told.classes) if told.classes else told.outputs

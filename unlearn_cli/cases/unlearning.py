@@ -2,13 +2,17 @@
 
 import platform
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from unlearn_cli import __version__, methods, settings
 from unlearn_cli.cases import requests
+from unlearn_cli.cases.case import Asked, Case
 from unlearn_cli.cases.loading import Loaded
+from unlearn_cli.cases.references import begun_with
+from unlearn_cli.cases.starts import training_of
 from unlearn_cli.data.requests import Target
 from unlearn_cli.data.splits import Splits, split
 from unlearn_cli.engine.run import Options, Run, deterministic
@@ -46,6 +50,8 @@ def unlearn(
         raise UnlearnError(f"{chosen.name} needs a selection set, and there are too few test images to set one aside.",
                            "add test images, or pass a larger --selection-fraction.")  # fmt: skip
     run = loaded.run(options)
+    if run.begun is not None:
+        run.begun = _unseen(run, loaded, target)
     of_norms = [f"{name}={settings.typed(values[name])}" for name in given if name == "bn" or name.endswith("_bn")]
     if of_norms and not batchnorms(loaded.model):
         run.note(f"the network has no BatchNorm: {', '.join(of_norms)} changed nothing")
@@ -78,6 +84,26 @@ def refuse_to_retain(chosen: methods.Method, values: dict[str, Any], target: Tar
                        f"{hint}; or pass the --data folder that has the other classes.")  # fmt: skip
 
 
+def _unseen(run: Run, loaded: Loaded, target: Target) -> Callable[[int], torch.nn.Module]:
+    """What the original's training began with, for a method that begins there too: refused where it saw what is to be forgotten."""
+    begun = run.begun
+
+    def begins(seed: int) -> torch.nn.Module:
+        words = requests.recorded(target)
+        case = Case({}, target, words)
+        asked = Asked(case, [], words, 1, True, target.images, target.images, [])
+        silent = replace(loaded, notes=[])  # its notes are on a model beside another
+        if seen := begun_with(silent, asked, [loaded]):
+            raise UnlearnError(f"{loaded.name} began with {seen}: to begin there again would bring that back.",
+                               "train a model from scratch without the forget set: --without-class or --without.")  # fmt: skip
+        if silent.notes:
+            source = training_of(loaded.record.lineage).source
+            run.note(f"{source.name}, which this training begins with too, was made for classes to forget as well")
+        return begun(seed)
+
+    return begins
+
+
 def _without(part: str, target: Target) -> list[str]:
     """The methods for such a request that never read a split."""
     every = (methods.get(name) for name in methods.names())
@@ -103,8 +129,8 @@ def in_own_types(loaded: Loaded) -> dict[str, torch.Tensor]:
     tensors = {}
     for name, now in loaded.model.state_dict().items():
         before = loaded.checkpoint.tensors[name]
-        now = now.detach().cpu().contiguous()
-        tensors[name] = before if torch.equal(before.to(now.dtype), now) else now.to(before.dtype)
+        now = now.detach().cpu().contiguous().to(before.dtype)
+        tensors[name] = before if torch.equal(before, now) else now
         if tensors[name].is_floating_point() and not torch.isfinite(tensors[name]).all():
             raise UnlearnError(f"the method left {name} with values that are not finite.", "nothing was written.")
     return tensors

@@ -18,17 +18,20 @@ LAYOUT = 2
 """Raise when the same model and images would give other numbers."""
 
 
-def readout(run: Run, model: nn.Module, head: str, folder: Folder, tensors: dict[str, Tensor], name: str) -> tuple[Tensor, Tensor]:
+def readout(
+    run: Run, model: nn.Module, head: str, folder: Folder, tensors: dict[str, Tensor], name: str, network: tuple = ()
+) -> tuple[Tensor, Tensor]:
     """(N, C) float32 logits and (N, d) float32 features of all images in folder order, on the CPU.
 
     Args:
         tensors: the checkpoint's, by which its backbone is known again.
         name: of the checkpoint, for the progress.
+        network: what the same tensors would say otherwise by: the architecture, its settings, its code.
     """
     images = folder.images
     everything = Split("all", images, torch.arange(len(images)), Classes(len(folder.classes)))
     below = {key: tensor for key, tensor in tensors.items() if not key.startswith(f"{head}.")}
-    key = (LAYOUT, store.digest(below), folder.fingerprint, *images.prepared, run.mean, run.std,
+    key = (LAYOUT, store.digest(below), network, folder.fingerprint, *images.prepared, run.mean, run.std,
            str(run.precision), run.device.type, head, torch.__version__)  # fmt: skip
 
     def whole(found: dict[str, Tensor]) -> bool:

@@ -6,7 +6,7 @@ from unlearn_cli.cases import duplicates, requests
 from unlearn_cli.cases.case import open_case
 from unlearn_cli.cases.loading import Plain, load, original_of
 from unlearn_cli.cases.measuring import Subjects, facts, read
-from unlearn_cli.cases.references import distinct
+from unlearn_cli.cases.references import check_original, distinct, refuse_twins
 from unlearn_cli.data.requests import Request
 from unlearn_cli.engine.run import Options
 from unlearn_cli.errors import UnlearnError
@@ -66,6 +66,8 @@ def evaluate(
     elif verify or blocks or record is not None or any(limit.metric not in ANYWHERE for limit in limits):
         raise UnlearnError(f"{checkpoint} has forgotten nothing yet.", "pass --class or --instances, to say what it should have.")
     before = original_of(loaded, plain, options, original) if original or verify or blocks else None
+    if original:
+        check_original(before, loaded)
     judged_models = [loaded, before] if before else [loaded]
     unseen = None if asked.request is None else asked
     others = distinct([load(name, plain, options, loaded) for name in references], judged_models, unseen)
@@ -75,7 +77,12 @@ def evaluate(
 
     models = [*([before] if before else []), *others, loaded]
     roles = ["original"] * bool(before) + ["reference"] * len(others) + ["unlearned" if asked.own else "evaluated"]
-    subjects = Subjects(models, roles, [read(model, options) for model in models], [read(one, options) for one in shadowing])
+    outputs = [read(model, options) for model in models]
+    said = [(model.name, own.logits) for model, own in zip(models, outputs, strict=True)]
+    if unseen is not None:
+        refuse_twins([one for one, role in zip(said, roles, strict=True) if role == "reference"],
+                     [one for one, role in zip(said, roles, strict=True) if role != "reference"])  # fmt: skip
+    subjects = Subjects(models, roles, outputs, [read(one, options) for one in shadowing])
     main, parts = judge_all(asked, subjects, limits, verify, blocks, options)
     deciding = decided(main, parts)
     copied = duplicates.copies_of(loaded, asked.meant, options) if asked.request else None

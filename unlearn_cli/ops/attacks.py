@@ -32,8 +32,11 @@ def partial_pgd(head: nn.Linear, x: Tensor, y: Tensor, step: float, radius: floa
     for _ in range(steps):
         ascent = nn.functional.linear(moved, weight, bias).softmax(1)
         ascent[rows, y] -= 1
-        moved = (ascent @ weight).sign_().mul_(step).add_(moved)
-        moved = torch.minimum(torch.maximum(moved, below), above)
+        further = (ascent @ weight).sign_().mul_(step).add_(moved)
+        further = torch.minimum(torch.maximum(further, below), above)
+        if further.device.type == "cpu" and torch.equal(further, moved):  # every later step would be the same
+            break
+        moved = further
     return moved
 
 

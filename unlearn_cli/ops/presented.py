@@ -24,10 +24,11 @@ JOINED = "joined_heads"
 
 @dataclass(frozen=True)
 class Presented:
-    """The head's name, and what was changed, in words."""
+    """The head's name, what was changed, in words, and the names of other classifiers of its classes that no answer is made of."""
 
     head: str
     notes: list[str] = field(default_factory=list)
+    idle: list[str] = field(default_factory=list)
 
 
 class Pixel(nn.Linear):
@@ -100,14 +101,16 @@ def present(model: nn.Module, sample: Tensor, what: str, name: str | None = None
             gives_what_the_head_gives(model, key)
             notes.append(f"the {made} at the end of {what} is left out: logits are what goes into it")
         _check_linear(key, layers[key], what)
+        idle = _idle(model, layers, given, [key], sample, what)
         if isinstance(layers[key], nn.Conv2d):
             _put(model, key, _as_pixel(layers[key]))
-        return Presented(key, notes)
+        return Presented(key, notes, idle)
     if name is None and (averaged := _averaged(given, found, output)):
         for key in averaged:
             _check_linear(key, layers[key], what)
+        idle = _idle(model, layers, given, averaged, sample, what)
         join(model, averaged)
-        return Presented(JOINED, [f"the heads {' and '.join(averaged)} of {what}, whose scores are averaged, count as one"])
+        return Presented(JOINED, [f"the heads {' and '.join(averaged)} of {what}, whose scores are averaged, count as one"], idle)
     if name is not None:
         raise UnlearnError(f"the output of the layer '{name}' is not the output of {what}.", "name the right layer with --head.")
     ran = f" (more is done after '{last}', the last that runs)" if last else ": it has none"
@@ -145,6 +148,38 @@ def _check_linear(key: str, layer: nn.Linear | nn.Conv2d, what: str) -> None:
     if not plain:
         raise UnlearnError(f"the head of {what}, '{key}', is a {type(layer).__name__} that is not features times its weights.",
                            "methods and metrics need a plain linear layer as the last step.")  # fmt: skip
+
+
+@torch.no_grad()
+def _idle(model: nn.Module, layers: dict[str, nn.Module], given: Tensors, heads: list[str], sample: Tensor, what: str) -> list[str]:
+    """What has a row per class and no answer is made of, as classifiers that help a training: what they know is not judged."""
+    rows, kept, able, found = len(layers[heads[0]].weight), set(model.state_dict()), [], []
+    for name, module in model.named_modules():
+        for key, tensor in (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)):
+            is_kept = name not in heads and f"{name}.{key}".lstrip(".") in kept and not nn.parameter.is_lazy(tensor)
+            if is_kept and tensor.is_floating_point() and tensor.dim() > 1 and len(tensor) == rows:
+                able.append((name or key, module, tensor))
+    if not able:
+        return []
+    modes, ran = [(module, module.training) for module in model.modules()], set()
+    hooks = [module.register_forward_hook(lambda module, x, output: ran.add(module)) for _, module, _ in able]
+    plain = model.eval()(sample)
+    for hook in hooks:
+        hook.remove()
+    for name, module, tensor in able:
+        if module in ran and not any(module.children()):  # scores depend on it, unless it gives others of their shape
+            if name not in given or given[name].shape != given[heads[0]].shape:
+                continue
+            same = torch.equal(_tried(model, {}, sample, what)[1], _tried(model, {name: module}, sample, what)[1])
+        else:  # it may be read without being called
+            own = tensor.data
+            tensor.data = own + 1
+            same = torch.equal(plain, model(sample))
+            tensor.data = own
+        found += [name] if same else []
+    for module, mode in modes:
+        module.training = mode
+    return found
 
 
 @torch.no_grad()

@@ -11,9 +11,11 @@ from unlearn_cli.models.recipes import general
 from unlearn_cli.ops.presented import written_as
 
 LABELS = ("num_labels", "id2label", "label2id", "_num_labels")
+BY_NAME = ("Auto", "TimmWrapper")
+"""What begins classes that build whatever their config names: files and hubs may be among it, and no record names these."""
 
-FETCHED = ("attn_implementation", "_attn_implementation", "auto_map", "use_kernels")
-"""What a configuration could have fetched and run: other people's kernels and code."""
+FETCHED = ("_implementation", "kernel_config", "use_kernels", "auto_map")
+"""What ends settings by which the library fetches compiled or other people's code; its own code computes the same."""
 
 
 def find(name: str, config: dict[str, Any] | None = None) -> Architecture:
@@ -23,6 +25,9 @@ def find(name: str, config: dict[str, Any] | None = None) -> Architecture:
         raise UnlearnError(f"transformers/{name} is known by its config.json only.", "give the folder that holds it as CHECKPOINT.")
     if not name.endswith("ForImageClassification") and "ForImageClassification" not in name:
         raise UnlearnError(f"transformers/{name} is not an image classifier.", "a class ForImageClassification is needed.")
+    if name.startswith(BY_NAME):
+        raise UnlearnError(f"transformers/{name} is no network by itself: it builds what its config.json names.",
+                           "give the folder that holds it as CHECKPOINT, or --arch timm/NAME.")  # fmt: skip
     kind = getattr(library, name, None)
     if kind is None:
         hint = did_you_mean(name, [one for one in dir(library) if one.endswith("ForImageClassification")])
@@ -32,19 +37,26 @@ def find(name: str, config: dict[str, Any] | None = None) -> Architecture:
     channels = config.get("num_channels", 3)
 
     def construct(classes: int, channels: int, size: Size, settings: dict[str, Any]):
-        rest = {key: value for key, value in config.items() if key not in (*LABELS, *FETCHED, "model_type")}
+        rest = {key: value for key, value in _own(config).items() if key not in (*LABELS, "model_type")}
         rest |= {key: False for key in ("use_pretrained_backbone",) if key in rest}  # it would be downloaded
         try:
             described = library.AutoConfig.for_model(config["model_type"], **rest, num_labels=classes)
             model = kind(described)
             return written_as(model, names_in_files(model))
-        except (TypeError, ValueError, KeyError, AttributeError, RuntimeError) as error:
+        except (TypeError, ValueError, KeyError, AttributeError, RuntimeError, ImportError, OSError) as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
             raise UnlearnError(f"transformers cannot build {name} from its config.json ({reason}).",
                                "it may be of another version of transformers.") from None  # fmt: skip
 
     return Architecture(name=f"transformers/{name}", construct=construct, recipe=general(True), settings={},
                         channels=(channels,), config=config)  # fmt: skip
+
+
+def _own(config: Any) -> Any:
+    """A configuration, and those within it, without what would be fetched."""
+    if not isinstance(config, dict):
+        return config
+    return {key: _own(value) for key, value in config.items() if not key.endswith(FETCHED)}
 
 
 def names_in_files(model: Any) -> dict[str, str]:
