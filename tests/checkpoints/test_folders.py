@@ -130,7 +130,8 @@ def recorded(shipped, classes=(), count=0):
     record = store.read(str(shipped / "model.safetensors")).record
     request = RequestRecord(classes=list(classes), instances_count=count, instances_digest="ab" * 32 if count else None)
     step = Step(operation="forget", method="lau", settings={"alpha": 0.5}, request=request, seed=3, seconds=1.25, device="cpu",
-                images_read={"forget": 20}, precision="float32", versions={}, source=Source(name="net", digest="cd" * 32))  # fmt: skip
+                images_read={"forget": 20}, precision="float32", versions={},
+                source=Source(name="net", digest="cd" * 32))  # fmt: skip
     return record.model_copy(update={"lineage": []}).after(step)
 
 

@@ -52,7 +52,8 @@ Like = Annotated[
 Weights = Annotated[
     str | None,
     o.option("--weights", help="Begin with the weights, architecture and input of this checkpoint, a file or a folder; "
-             "its head is new where classes are. Beside --like: where that lies that it began with.", panel=o.MODEL, metavar="FILE"),
+             "its head is new where classes are. Beside --like: where that lies that it began with.", panel=o.MODEL,
+             metavar="FILE"),
 ]  # fmt: skip
 Pretrained = Annotated[
     bool,
