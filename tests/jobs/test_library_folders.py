@@ -151,6 +151,18 @@ def test_every_command_takes_folders(unlearn, folder, saved):
     assert "- the class `3`\n- the class `5`\n" in Path("model.lau-class-3.mask-class-5/README.md").read_text()
 
 
+def test_an_original_is_shown_the_images_as_what_was_made_from_it_was(unlearn, folder):
+    before = folder("test_resnet")
+    made = unlearn("forget", before, "-m", "mask", "--class", "3", "--data", "digits", "-o", "out/", "--std", "0.6,0.6,0.6", *CPU)
+    assert made.code == 0, made.err
+    after, options = loaded(OUT), Options(device="cpu", precision="float32")
+    assert load(str(before), Plain(), options, after, original=True).record.std == [0.6, 0.6, 0.6] == after.record.std
+    tensors = load_file(before / "model.safetensors")
+    tensors["fc.bias"] += 0.001
+    save_file(tensors, before / "model.safetensors", {"format": "pt"})
+    assert load(str(before), Plain(), options, after).record.std != after.record.std, "another model is shown them as its own library would"
+
+
 def test_evidence_lies_beside_a_folder_and_is_found_there(unlearn, folder):
     folder("test_resnet")
     command = ("forget", "model", "-m", "mask", "--class", "3", "--data", "digits", "-o", "out/", "--keep-evidence", *CPU)

@@ -323,3 +323,77 @@ def test_code_of_the_users_is_named_on_the_command_line_each_time(train, tmp_pat
     for done, output in (train("high", "out", "--weights", start), train(None, "out", "--like", tuned, quick=PLAIN)):
         assert (done.code, output.exists()) == (2, False)
         assert "code that only the command line may name" in done.err
+
+
+def test_pretrained_begins_with_the_weights_of_the_library_and_says_which(train, monkeypatch, tmp_path):
+    models = pytest.importorskip("torchvision").models
+    torch.manual_seed(0)
+    theirs, asked = models.squeezenet1_1(num_classes=1000).state_dict(), []
+
+    def download(weights, **given):
+        asked.append((str(weights), given["weights_only"]))
+        return dict(theirs)
+
+    monkeypatch.setattr(models.SqueezeNet1_1_Weights, "get_state_dict", download)
+    arch = ("--arch", "torchvision/squeezenet1_1", "--size", 32)
+    still = ("--precision", "float32", "--device", "cpu", "--epochs", 1, *STILL)
+    done, output = train("low", "own", *arch, "--pretrained", quick=still)
+    assert done.code == 0, done.err
+    assert asked == [("SqueezeNet1_1_Weights.IMAGENET1K_V1", True)], "tensors alone are read, nothing is unpickled"
+    record, source = store.read(str(output)).record, store.read(str(output)).record.last.source
+    assert source.name == "torchvision/squeezenet1_1.IMAGENET1K_V1" and source.digest == store.digest(theirs)
+    assert record.mean == pytest.approx([0.485, 0.456, 0.406]) and len(record.classes) == 4
+    assert "the head is new" in notes(done)
+    assert torch.allclose(tensors(output)["features.0.weight"], theirs["features.0.weight"], atol=1e-6)
+    fresh, scratch = train("low", "scratch", *arch, quick=still)
+    assert fresh.code == 0 and len(asked) == 1, "nothing is fetched unasked"
+    assert not torch.allclose(tensors(scratch)["features.0.weight"], theirs["features.0.weight"], atol=1e-3)
+
+    like, reference = train(None, "reference", "--like", output, "--pretrained", "--without-class", "3", quick=PLAIN)
+    assert like.code == 0, like.err
+    assert store.read(str(reference)).record.last.source.digest == source.digest
+    unasked, _ = train(None, "unasked", "--like", output, quick=PLAIN)
+    assert unasked.code == 2 and "--like CHECKPOINT --pretrained" in unasked.err and len(asked) == 2
+    theirs = {name: tensor + 1 for name, tensor in theirs.items()}
+    others, _ = train(None, "others", "--like", output, "--pretrained", quick=PLAIN)
+    assert others.code == 2 and "are others now" in others.err
+
+
+def test_pretrained_weights_that_cannot_be_had_are_one_line(train, monkeypatch):
+    pytest.importorskip("timm")
+    huggingface_hub = pytest.importorskip("huggingface_hub")
+
+    def fails(*args, **kwargs):
+        raise OSError("no route to host\nand much more")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fails)
+    done, output = train("low", "model", "--arch", "timm/test_resnet", "--pretrained")
+    assert done.code == 2 and "the weights of timm/test_resnet.r160_in1k could not be downloaded (no route to host)" in done.err
+    assert not output.exists()
+    for given, said in (
+        (("--arch", "compact", "--pretrained"), "no library has weights for compact"),
+        (("--pretrained",), "none is named"),
+        (("--arch", "timm/test_resnet", "--pretrained", "--weights", "x"), "both say what to begin with"),
+        (("--arch", "timm/test_resnet.none"), "timm has no weights 'none' of test_resnet"),
+    ):
+        done, _ = train("low", "model", *given)
+        assert done.code == 2 and said in done.err, given
+
+
+def test_pretrained_takes_the_file_that_the_hub_has_for_timm(train, monkeypatch, tmp_path):
+    timm = pytest.importorskip("timm")
+    huggingface_hub = pytest.importorskip("huggingface_hub")
+    theirs = timm.create_model("test_resnet").state_dict()
+    save_file(theirs, tmp_path / "model.safetensors")
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda name, allow_patterns: str(tmp_path))
+    done, output = train("low", "own", "--arch", "timm/test_resnet", "--size", 32, "--pretrained",
+                         quick=("--precision", "float32", "--device", "cpu", "--epochs", 1, *STILL))  # fmt: skip
+    assert done.code == 0, done.err
+    source = store.read(str(output)).record.last.source
+    assert source.name == "timm/test_resnet.r160_in1k" and source.digest == store.digest(theirs)
+    assert torch.allclose(tensors(output)["conv1.0.weight"], theirs["conv1.0.weight"], atol=1e-6)
+
+
+def test_a_training_writes_a_file_and_says_so_before_it_begins(unlearn, data):
+    done = unlearn("train", data / "low", "-o", "folder/", *QUICK)
+    assert done.code == 2 and "names a folder, and a file is to be written" in done.err

@@ -85,18 +85,19 @@ class Taken:
 
 def open_start(
     name: str, arch: str | None = None, size: Size | None = None, channels: int | None = None,
-    known: tuple[Architecture, dict[str, Any]] | None = None,
+    known: tuple[Architecture, dict[str, Any]] | None = None, pretrained: bool = False,
 ) -> Start:  # fmt: skip
     """A checkpoint to begin with.
 
     Args:
+        pretrained: whether the name is that of a library's network, whose own weights are meant.
         arch, size, channels: what the command line says; needed only where the checkpoint does not say it.
         known: the architecture, and its settings, of what was trained from it before.
 
     Raises:
         UnlearnError: its architecture is not known, or the command line has another, or another input.
     """
-    checkpoint = store.read(name)
+    checkpoint = published(name) if pretrained else store.read(name)
     record, told = checkpoint.record, checkpoint.described
     typed, given = arch_and_settings(arch) if arch else (None, {})
     if record is None and told is None and arch is None and known is None:
@@ -130,6 +131,12 @@ def open_start(
         images["resize"] = fed.resize
     return Start(checkpoint, architecture, settings, images, (fed.mean, fed.std) if fed else None,
                  list(told.classes) if told and told.classes else None, notes=notes)  # fmt: skip
+
+
+def published(name: str) -> Checkpoint:
+    """The weights that a library has for a network, as a file of them would be read; the name says which they are."""
+    found = models.published(name)
+    return Checkpoint(found.tensors, None, store.digest(found.tensors), Path(found.name.partition("/")[2]), origin=found.name)
 
 
 def numbered_as(start: Start, folder: Folder) -> Folder:
@@ -179,6 +186,9 @@ def file_of(source: Source, checkpoint: Checkpoint, given: str | None = None) ->
     """
     beside = checkpoint.path.with_name(Path(source.name).name) if checkpoint.path else Path(source.name)
     place = given or str(beside)
+    if given is None and source.name.startswith(("torchvision/", "timm/")) and not beside.exists():
+        raise UnlearnError(f"{checkpoint.name} was trained from the weights of {source.name}, which nothing downloads unasked.",
+                           "train --like CHECKPOINT --pretrained takes them.")  # fmt: skip
     if given is None and not beside.exists():
         raise UnlearnError(f"{checkpoint.name} was trained from {source.name} ({source.digest[:16]}), which is not beside it.",
                            "put it there, or name it: train --like CHECKPOINT --weights FILE.")  # fmt: skip

@@ -84,7 +84,10 @@ def described(
         architecture, settings = models.find(told.architecture, config=told.config), {}
     else:
         architecture, settings = models.find(near.architecture, config=near.architecture_config), near.architecture_settings
-    fed = (told.input or architecture.input) if told else near.input if near else architecture.input
+    if beside is not None and _made_from(beside.record, checkpoint):
+        fed = beside.record.input  # how its images were prepared when it was told to forget, whatever options said so
+    else:
+        fed = (told.input or architecture.input) if told else near.input if near else architecture.input
     notes = list(told.notes) if told else []
     if told is not None and fed is None and None in (plain.size, plain.mean, plain.std):
         raise UnlearnError(f"{name}: {told.unprepared}.", "pass the --size, --mean and --std that it was trained with.")
@@ -215,6 +218,10 @@ def matched(
         notes.append(f"{folder.root} has {len(places)} of the {len(names)} classes of the model")
     present = [classes[i] for i in sorted(places)] if len(places) < len(names) else None
     return numbered(folder, classes, places), present, notes
+
+
+def _made_from(record: Record, checkpoint: Checkpoint) -> bool:
+    return any(step.operation == "forget" and step.source and step.source.digest == checkpoint.digest for step in record.lineage)
 
 
 def _as_beside(plain: Plain, record: Record) -> Plain:

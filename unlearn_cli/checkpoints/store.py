@@ -170,6 +170,8 @@ def claim(name: str, *, force: bool, inputs: tuple[str, ...] = (), option: str =
     above = path.resolve().parents
     if inside := next((given for given in inputs if os.path.isdir(given) and Path(given).resolve() in above), None):
         raise UnlearnError(f"{name} lies in the input {inside}.", f"pass another {option}: an input is never changed.")
+    if name.endswith("/") and not folder:
+        raise UnlearnError(f"{name} names a folder, and a file is to be written.", f"give {option} a file name.")
     if path.is_dir() and not folder:
         raise UnlearnError(f"{name} is a folder.", f"give {option} a file name.")
     if folder and path.is_symlink():

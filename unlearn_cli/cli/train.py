@@ -18,8 +18,8 @@ Target = Annotated[
 ]
 Arch = Annotated[
     str | None,
-    o.option("--arch", help="Architecture: resnet18 (the default), compact, allcnn, vit, torchvision/NAME, ..", panel=o.MODEL,
-             metavar="ARCH"),
+    o.option("--arch", help="Architecture: resnet18 (the default), compact, allcnn, vit, a paper's as vgg16, torchvision/NAME, "
+             "timm/NAME, or FILE.py:NAME, your own code.", panel=o.MODEL, metavar="ARCH"),
 ]  # fmt: skip
 Epochs = Annotated[
     int | None,
@@ -51,8 +51,14 @@ Like = Annotated[
 ]  # fmt: skip
 Weights = Annotated[
     str | None,
-    o.option("--weights", help="Begin with this checkpoint's weights, architecture and input; its head is new where classes are. "
-             "Beside --like: where the file lies that it began with.", panel=o.MODEL, metavar="FILE"),
+    o.option("--weights", help="Begin with the weights, architecture and input of this checkpoint, a file or a folder; "
+             "its head is new where classes are. Beside --like: where that lies that it began with.", panel=o.MODEL,
+             metavar="FILE"),
+]  # fmt: skip
+Pretrained = Annotated[
+    bool,
+    o.option("--pretrained", help="Begin with the weights that torchvision or timm has for --arch: downloads them, if need be. "
+             "Beside --like: with those that it began with.", panel=o.MODEL),
 ]  # fmt: skip
 Recipe = Annotated[
     str | None,
@@ -82,6 +88,7 @@ def train(
     references: References = None,
     like: Like = None,
     weights: Weights = None,
+    pretrained: Pretrained = False,
     recipe: Recipe = None,
     size: o.Size = None,
     channels: Channels = None,
@@ -120,6 +127,7 @@ def train(
             references=references,
             like=like,
             weights=weights,
+            pretrained=pretrained,
             recipe=recipe,
             chosen=from_text(settings or []),
             size=run.size(size),

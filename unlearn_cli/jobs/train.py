@@ -40,6 +40,7 @@ def train(
     references: int | None = None,
     like: str | None = None,
     weights: str | None = None,
+    pretrained: bool = False,
     recipe: str | None = None,
     chosen: dict[str, Any] | None = None,
     size: int | None = None,
@@ -61,6 +62,8 @@ def train(
         like: a checkpoint by whose record to train: its architecture, recipe and input size.
         weights: a checkpoint whose weights to begin with, and whose architecture and input to take; beside `like`, where the one
             lies that this began with.
+        pretrained: begin with the weights that the library of `arch` has for it, downloaded; beside `like`, with those that this
+            began with.
         recipe: a paper's, whose set-up is the default of all that is not given (`models.recipes.published`).
         chosen: settings of the architecture and of its recipe, by name.
         resume: go on from the state that a killed training left beside OUTPUT.
@@ -72,6 +75,11 @@ def train(
         raise UnlearnError(f"--like takes from the checkpoint what {given[0]} says.", f"leave out {', '.join(given)} or --like.")
     if like is None and data is None:
         raise UnlearnError("no folder of images was named.", "pass DATA, or --like CHECKPOINT for the images of a checkpoint.")
+    if pretrained and weights is not None:
+        raise UnlearnError("--pretrained and --weights both say what to begin with.", "give one of them.")
+    if pretrained and like is None and arch is None:
+        raise UnlearnError("--pretrained is of a library's network, and none is named.",
+                           "add --arch torchvision/NAME or timm/NAME.")  # fmt: skip
     if without_forgotten and like is None and weights is None:
         raise UnlearnError("--without-forgotten leaves out what a checkpoint forgot, and none is named.", "add --like CHECKPOINT.")
     if references is not None:
@@ -85,10 +93,12 @@ def train(
 
     forgotten = lists if without_forgotten else None
     if like is not None:
-        plan = _like(like, arch, data, weights, without, forgotten, evidence, test_fraction, output, options)
+        plan = _like(like, arch, data, weights, pretrained, without, forgotten, evidence, test_fraction, output, options)
     else:
         settings = (chosen or {}) | ({"epochs": epochs} if epochs else {})
-        plan = _anew(data, arch, weights, recipe, settings, size, channels, without, forgotten, test_fraction, output, options)
+        begin = arch_and_settings(arch)[0] if pretrained else weights
+        start = open_start(begin, arch, size, channels, pretrained=pretrained) if begin else None
+        plan = _anew(data, arch, start, recipe, settings, size, channels, without, forgotten, test_fraction, output, options)
     if references is not None:
         return retraining.retrain(plan, targets, options, resume)
     done = train_once(plan, output, options, resume)
@@ -98,13 +108,12 @@ def train(
 
 
 def _anew(
-    data: str, arch: str | None, weights: str | None, recipe: str | None, chosen: dict[str, Any], size: int | None,
+    data: str, arch: str | None, start: Start | None, recipe: str | None, chosen: dict[str, Any], size: int | None,
     channels: int | None, without: Request, forgotten: Sequence[Request] | None, test_fraction: float, output: str,
     options: Options,
 ) -> Plan:  # fmt: skip
     """A training as the command line says, a paper's recipe where it says nothing, and the architecture's default otherwise."""
     paper = published(recipe) if recipe else None
-    start = open_start(weights, arch, size, channels) if weights else None
     notes: list[str] = []
     if start:
         architecture, arch_settings, images = start.architecture, dict(start.settings), start.images
@@ -131,18 +140,22 @@ def _anew(
 
 
 def _like(
-    like: str, arch: str | None, data: str | None, weights: str | None, without: Request, forgotten: Sequence[Request] | None,
-    evidence: str | None, test_fraction: float, output: str, options: Options,
+    like: str, arch: str | None, data: str | None, weights: str | None, pretrained: bool, without: Request,
+    forgotten: Sequence[Request] | None, evidence: str | None, test_fraction: float, output: str, options: Options,
 ) -> Plan:  # fmt: skip
     """A training as a checkpoint's was, and from the same weights."""
     model = load(like, Plain(arch=arch, data=data, test_fraction=test_fraction), options, evidence=evidence)
     known, fraction = model.record, model.record.data.test_fraction if model.record.data else test_fraction
     source = training_of(known.lineage).source
-    if source is None and weights is not None:
-        raise UnlearnError(f"{like} was trained from scratch, and so is what is trained like it.", "leave out --weights or --like.")
+    if source is None and (given := "--weights" if weights is not None else "--pretrained" if pretrained else ""):
+        raise UnlearnError(f"{like} was trained from scratch, and so is what is trained like it.", f"leave out {given} or --like.")
     start = None
     if source is not None:
-        start = open_start(file_of(source, model.checkpoint, weights), known=(model.architecture, known.architecture_settings))
+        begin = source.name if pretrained else file_of(source, model.checkpoint, weights)
+        start = open_start(begin, known=(model.architecture, known.architecture_settings), pretrained=pretrained)
+        if start.checkpoint.digest != source.digest:
+            raise UnlearnError(f"the weights of {source.name} are others now than those that {like} was trained from.",
+                               "name a file that has them: --weights FILE.")  # fmt: skip
     apart = left_out(without, model.folder)
     notes = [*model.notes, *said(apart)]
     if forgotten is not None:

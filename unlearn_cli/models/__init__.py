@@ -19,6 +19,7 @@ from unlearn_cli.settings import Setting, declared
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from unlearn_cli.models.architecture import Published
     from unlearn_cli.models.recipes import Recipe
 
 SMALLEST = 28
@@ -71,6 +72,18 @@ def find(name: str, *, typed: bool = False, config: dict[str, Any] | None = None
     if name in papers.NAMES:
         return papers.find(name)
     raise UnlearnError(f"no architecture called '{name}'.", f"{did_you_mean(name, [*names(), *papers.NAMES])} {known()}".strip())
+
+
+def published(name: str) -> "Published":
+    """The weights that torchvision or timm has for a network, downloaded into the library's own cache: only where this was asked.
+
+    Args:
+        name: as it is typed, or with the name of the weights behind a point, as the answer has it.
+    """
+    library, slash, own_name = name.partition("/")
+    if not slash or library not in ("torchvision", "timm"):
+        raise UnlearnError(f"no library has weights for {name}.", "--pretrained is for --arch torchvision/NAME and timm/NAME.")
+    return import_module(f"{__name__}.sources.{library}").published(own_name)
 
 
 def _own(name: str) -> Architecture:

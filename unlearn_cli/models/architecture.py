@@ -4,12 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from unlearn_cli.errors import UnlearnError
+from unlearn_cli.errors import UnlearnError, one_line
 from unlearn_cli.inputs import Input, Size, in_words, sides
 from unlearn_cli.settings import Setting, parse
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from unlearn_cli.models.recipes import Recipe
 
@@ -67,6 +67,26 @@ class Architecture:
             hint = "pass --channels 3: grey images are read as colour." if 3 in self.channels else "check --arch."
             taken = " or ".join(map(str, self.channels))
             raise UnlearnError(f"{self.name} takes images of {taken} channels, not {channels}.", hint)
+
+
+@dataclass(frozen=True, eq=False)
+class Published:
+    """Weights that a library has for one of its networks.
+
+    Args:
+        name: of the network, with that of the weights behind a point.
+        tensors: under its library's names.
+    """
+
+    name: str
+    tensors: dict[str, "Tensor"]
+
+
+def unreachable(name: str, error: Exception) -> UnlearnError:
+    """That a library's weights are not to be had, and why."""
+    first = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+    return UnlearnError(f"the weights of {name} could not be downloaded ({one_line(first)}).",
+                        "check the connection; a file or a folder that has them is taken by --weights.")  # fmt: skip
 
 
 def _value(given: Any) -> Any:

@@ -2,11 +2,12 @@
 
 import inspect
 from math import floor
+from pathlib import Path
 from typing import Any
 
 from unlearn_cli.errors import UnlearnError, did_you_mean
 from unlearn_cli.inputs import Input, Resize, Size, sides, sized
-from unlearn_cli.models.architecture import Architecture, Labels
+from unlearn_cli.models.architecture import Architecture, Labels, Published, unreachable
 from unlearn_cli.models.recipes import general
 
 WEIGHTS = ("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "pretrained_strict", "checkpoint_path", "cache_dir")
@@ -23,6 +24,10 @@ def find(name: str, config: dict[str, Any] | None = None) -> Architecture:
     try:
         about = library.models.PretrainedCfg(**_known(given)) if given else library.get_pretrained_cfg(name)
         fed = input_of(about) if about is not None else None
+    except RuntimeError:
+        own, _, tag = name.partition(".")
+        hint = did_you_mean(name, library.list_models(f"{own}.*", pretrained=True)) or "leave what is behind the point out."
+        raise UnlearnError(f"timm has no weights '{tag}' of {own}.", hint) from None
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise UnlearnError(f"timm does not read the pretrained_cfg of {name} ({error}).", "it is damaged: restore it.") from None
     arguments = {key: value for key, value in ((config or {}).get("model_args") or {}).items() if key not in GIVEN}
@@ -52,22 +57,34 @@ GIVEN = ("num_classes", "in_chans")
 """Arguments of a network that a configuration may repeat: the head's tensor and the images say them."""
 
 
-def pretrained_folder(name: str, folder: str) -> str:
-    """A network with the weights that timm downloads for it, saved as timm saves them; the folder. Only where this was asked for.
+def published(name: str) -> Published:
+    """The weights that timm has for a network, by its name, with their tag or by their default one; downloaded into the cache of
+    the Hugging Face hub where they are not there yet.
 
     Raises:
         UnlearnError: timm has no such weights, or they cannot be had.
     """
     library = imported()
     find(name)
+    about = library.get_pretrained_cfg(name)
+    if about is None or not about.has_weights:
+        raise UnlearnError(f"timm has no weights for {name}.", "timm.list_pretrained() lists those that it has.")
+    named = f"{name.partition('.')[0]}.{about.tag}" if about.tag else name
     try:
-        model = library.create_model(name, pretrained=True)
-        library.models.save_for_hf(model, folder, safe_serialization=True)
+        model = library.create_model(named, pretrained=True, **_fetched(about))
     except Exception as error:  # noqa: BLE001 - networks and servers fail in every way
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-        hint = "check the name, its tag and the connection; timm.list_pretrained() has those that there are."
-        raise UnlearnError(f"the weights of timm/{name} could not be had ({reason}).", hint) from None
-    return folder
+        raise unreachable(f"timm/{named}", error) from None
+    return Published(f"timm/{named}", model.state_dict())
+
+
+def _fetched(about: Any) -> dict[str, Any]:
+    """Where the hub has safetensors: that file. Asked for by timm itself, an unreachable hub is tried for a minute."""
+    if not about.hf_hub_id or about.hf_hub_filename or isinstance(about.custom_load, str):
+        return {}
+    from huggingface_hub import snapshot_download
+
+    file = Path(snapshot_download(about.hf_hub_id, allow_patterns=["model.safetensors"])) / "model.safetensors"
+    return {"pretrained_cfg_overlay": {"file": str(file), "custom_load": False}} if file.exists() else {}
 
 
 def imagenet(outputs: int) -> Labels | None:

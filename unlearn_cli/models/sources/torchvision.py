@@ -7,7 +7,7 @@ from typing import Any
 
 from unlearn_cli.errors import UnlearnError, did_you_mean
 from unlearn_cli.inputs import Input, Resize, Size, sides
-from unlearn_cli.models.architecture import Architecture
+from unlearn_cli.models.architecture import Architecture, Published, unreachable
 from unlearn_cli.models.recipes import general
 
 HELPERS = ("AuxLogits.", "aux1.", "aux2.")
@@ -73,3 +73,27 @@ def input_of(weights: Any) -> Input | None:
     steps = weights.DEFAULT.transforms()
     resize = Resize(steps.resize_size[0], steps.interpolation.value)
     return Input(steps.crop_size[0], tuple(steps.mean), tuple(steps.std), resize)
+
+
+def published(name: str) -> Published:
+    """The weights that torchvision has for a network: its default ones, or those named after a point as its own enum names them.
+
+    They are downloaded into torch's own cache where they are not there yet, and only read as tensors.
+
+    Raises:
+        UnlearnError: torchvision has no such weights, or they cannot be had.
+    """
+    from torchvision import models as library
+
+    own, _, tag = name.partition(".")
+    find(own)
+    known = library.get_model_weights(own)
+    if not list(known) or (tag and tag not in known.__members__):
+        hint = did_you_mean(tag, known.__members__) or f"torchvision.models.get_model_weights('{own}') has those that there are."
+        raise UnlearnError(f"torchvision has no weights {tag or 'at all'} for {own}.", hint)
+    weights = known[tag] if tag else known.DEFAULT
+    named = f"torchvision/{own}.{weights.name}"
+    try:
+        return Published(named, weights.get_state_dict(progress=False, check_hash=True, weights_only=True))
+    except Exception as error:  # noqa: BLE001 - networks and servers fail in every way
+        raise unreachable(named, error) from None
