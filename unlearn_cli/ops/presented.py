@@ -155,6 +155,8 @@ def _idle(model: nn.Module, layers: dict[str, nn.Module], given: Tensors, heads:
     """What has a row per class and no answer is made of, as classifiers that help a training: what they know is not judged."""
     rows, kept, able, found = len(layers[heads[0]].weight), set(model.state_dict()), [], []
     for name, module in model.named_modules():
+        if isinstance(module, nn.modules.linear.NonDynamicallyQuantizableLinear):  # of attention, which reads it uncalled
+            continue
         for key, tensor in (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)):
             is_kept = name not in heads and f"{name}.{key}".lstrip(".") in kept and not nn.parameter.is_lazy(tensor)
             if is_kept and tensor.is_floating_point() and tensor.dim() > 1 and len(tensor) == rows:
@@ -162,10 +164,17 @@ def _idle(model: nn.Module, layers: dict[str, nn.Module], given: Tensors, heads:
     if not able:
         return []
     modes, ran = [(module, module.training) for module in model.modules()], set()
+    reached: list[Tensor] = []
     hooks = [module.register_forward_hook(lambda module, x, output: ran.add(module)) for _, module, _ in able]
-    plain = model.eval()(sample)
-    for hook in hooks:
-        hook.remove()
+    hooks += [layers[key].register_forward_pre_hook(lambda module, x: reached.append(x[0])) for key in heads]
+
+    def features() -> list[Tensor]:  # a new head may be zero, and give nothing away
+        reached.clear()
+        model(sample)
+        return list(reached)
+
+    model.eval()
+    plain = features()
     for name, module, tensor in able:
         if module in ran and not any(module.children()):  # scores depend on it, unless it gives others of their shape
             if name not in given or given[name].shape != given[heads[0]].shape:
@@ -174,9 +183,11 @@ def _idle(model: nn.Module, layers: dict[str, nn.Module], given: Tensors, heads:
         else:  # it may be read without being called
             own = tensor.data
             tensor.data = own + 1
-            same = torch.equal(plain, model(sample))
+            same = all(map(torch.equal, plain, features()))
             tensor.data = own
         found += [name] if same else []
+    for hook in hooks:
+        hook.remove()
     for module, mode in modes:
         module.training = mode
     return found
