@@ -16,6 +16,7 @@ from unlearn_cli.data.folder import Folder
 from unlearn_cli.data.splits import Split
 from unlearn_cli.engine.run import Run, deterministic
 from unlearn_cli.errors import UnlearnError
+from unlearn_cli.inputs import in_words
 from unlearn_cli.ops.binomial import at_least
 from unlearn_cli.tasks.classes import Classes
 
@@ -70,9 +71,8 @@ def checked(run: Run, model: torch.nn.Module, head: str, folder: Folder, name: s
         return [f"{known}{': too few images to tell whether its classes are in the order of the folders' if few else ''}"]
     if given:
         return [f"{known}, {doubt.why}: the order of its classes was taken from --class-names as it is"]
-    raise UnlearnError(
-        f"{known}, {doubt.why}: the order of its classes may not be that of the folders.", _hint(doubt, folder.classes)
-    )
+    raise UnlearnError(f"{known}, {doubt.why}: the order of its classes may not be that of the folders.",
+                       _hint(doubt, folder.classes, _shown(run, folder)))  # fmt: skip
 
 
 def sample(labels: Tensor, classes: int) -> Tensor:
@@ -170,9 +170,15 @@ def _surely_more(ours: Tensor, others: Tensor) -> bool:
     return at_least(won, won + lost, 0.5) < SURE if won > lost else False
 
 
-def _hint(doubt: Doubt, classes: Sequence[str]) -> str:
+def _shown(run: Run, folder: Folder) -> str:
+    """How the images were shown, as the options would say it."""
+    mean, std = (",".join(f"{one:.3g}" for one in each) for each in (run.mean, run.std))
+    return f"--size {in_words(folder.images.size).replace(' ', '')} --mean {mean} --std {std}"
+
+
+def _hint(doubt: Doubt, classes: Sequence[str], shown: str) -> str:
     names = ",".join(doubt.order or [])
     if doubt.order and len(names) <= 200 and not any("," in name or name != name.strip() for name in classes):
         return f"pass --class-names {names} if that is the head's order, or --class-names FILE with a name per line."
-    wrong = "" if doubt.order else "check --mean, --std and --size; "
+    wrong = "" if doubt.order else f"check how images are shown to it, which was {shown}; "
     return f"{wrong}pass --class-names FILE with the names in the order of the head's outputs, one per line."
