@@ -160,7 +160,7 @@ def test_an_original_is_shown_the_images_as_what_was_made_from_it_was(unlearn, f
     tensors = load_file(before / "model.safetensors")
     tensors["fc.bias"] += 0.001
     save_file(tensors, before / "model.safetensors", {"format": "pt"})
-    assert load(str(before), Plain(), options, after).record.std != after.record.std, "another model is shown them as its own library would"
+    assert load(str(before), Plain(), options, after).record.std != after.record.std, "of another model its library says it"
 
 
 def test_evidence_lies_beside_a_folder_and_is_found_there(unlearn, folder):

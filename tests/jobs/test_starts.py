@@ -359,8 +359,9 @@ def test_pretrained_begins_with_the_weights_of_the_library_and_says_which(train,
     assert others.code == 2 and "are others now" in others.err
 
 
-def test_pretrained_weights_that_cannot_be_had_are_one_line(train, monkeypatch):
-    pytest.importorskip("timm")
+def test_pretrained_weights_that_cannot_be_had_are_one_line(train, monkeypatch, tmp_path):
+    timm = pytest.importorskip("timm")
+    timm.models.save_for_hf(timm.create_model("test_resnet", num_classes=4), tmp_path / "folder", safe_serialization=True)
     huggingface_hub = pytest.importorskip("huggingface_hub")
 
     def fails(*args, **kwargs):
@@ -374,6 +375,7 @@ def test_pretrained_weights_that_cannot_be_had_are_one_line(train, monkeypatch):
         (("--arch", "compact", "--pretrained"), "no library has weights for compact"),
         (("--pretrained",), "none is named"),
         (("--arch", "timm/test_resnet", "--pretrained", "--weights", "x"), "both say what to begin with"),
+        (("--weights", tmp_path / "folder", "--channels", 1), "takes images of 3 channels, and --channels says 1"),
         (("--arch", "timm/test_resnet.none"), "timm has no weights 'none' of test_resnet"),
     ):
         done, _ = train("low", "model", *given)

@@ -16,6 +16,7 @@ from unlearn_cli.data.folder import Folder
 from unlearn_cli.data.splits import Split
 from unlearn_cli.engine.run import Run, deterministic
 from unlearn_cli.errors import UnlearnError
+from unlearn_cli.inputs import in_words
 from unlearn_cli.ops.binomial import at_least
 from unlearn_cli.tasks.classes import Classes
 
@@ -72,7 +73,7 @@ def checked(run: Run, model: torch.nn.Module, head: str, folder: Folder, name: s
         return [f"{known}, {doubt.why}: the order of its classes was taken from --class-names as it is"]
     raise UnlearnError(
         f"{known}, {doubt.why}: the order of its classes may not be that of the folders.",
-        _hint(doubt, folder.classes, "--labels" if len(y.unique()) < len(folder.classes) else "--class-names"),
+        _hint(doubt, folder, "--labels" if len(y.unique()) < len(folder.classes) else "--class-names", _shown(run, folder)),
     )
 
 
@@ -184,9 +185,15 @@ def _surely_more(ours: Tensor, others: Tensor) -> bool:
     return at_least(won, won + lost, 0.5) < SURE if won > lost else False
 
 
-def _hint(doubt: Doubt, classes: Sequence[str], option: str) -> str:
+def _shown(run: Run, folder: Folder) -> str:
+    """How the images were shown, as the options would say it."""
+    mean, std = (",".join(f"{one:.3g}" for one in each) for each in (run.mean, run.std))
+    return f"--size {in_words(folder.images.size).replace(' ', '')} --mean {mean} --std {std}"
+
+
+def _hint(doubt: Doubt, folder: Folder, option: str, shown: str) -> str:
     names = ",".join(doubt.order or [])
-    if doubt.order and len(names) <= 200 and not any("," in name or name != name.strip() for name in classes):
+    if doubt.order and len(names) <= 200 and not any("," in name or name != name.strip() for name in folder.classes):
         return f"pass {option} {names} if that is the head's order, or {option} FILE with a name per line."
-    wrong = "" if doubt.order else "check --mean, --std and --size; "
+    wrong = "" if doubt.order else f"check how images are shown to it, which was {shown}; "
     return f"{wrong}pass {option} FILE with the names in the order of the head's outputs, one per line."

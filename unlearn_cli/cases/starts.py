@@ -129,7 +129,12 @@ def open_start(
         images["channels"] = architecture.channels[-1]
     if fed is not None and images["size"] == fed.size:
         images["resize"] = fed.resize
-    return Start(checkpoint, architecture, settings, images, (fed.mean, fed.std) if fed else None,
+    takes = told.channels if told else len(fed.mean) if pretrained and fed else images["channels"]
+    if channels not in (None, takes):
+        raise UnlearnError(f"{checkpoint.name} takes images of {takes} channels, and --channels says {channels}.",
+                           "leave --channels out" + (": grey images are read as colour." if takes == 3 else "."))  # fmt: skip
+    fits = fed is not None and images["channels"] in (None, len(fed.mean))
+    return Start(checkpoint, architecture, settings, images, (fed.mean, fed.std) if fits else None,
                  list(told.classes) if told and told.classes else None, notes=notes)  # fmt: skip
 
 

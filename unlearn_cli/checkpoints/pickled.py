@@ -73,7 +73,8 @@ def read(name: str) -> Any:
     """
     path = Path(name)
     if path.is_dir():
-        raise UnlearnError(f"{name} is a folder.", "give the checkpoint's file.")
+        raise UnlearnError(f"{name} is a folder.", "give the checkpoint's file; the other commands take a folder as timm or "
+                           "transformers saves it as it is.")  # fmt: skip
     if path.exists() and not path.is_file():  # to open a pipe would wait for its writer
         raise UnlearnError(f"{name} is a device or a pipe, not a file.", "give the checkpoint's file.")
     try:
