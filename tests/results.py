@@ -174,8 +174,9 @@ NEAREST = {
         {"lau": "93.9 %, forget_test 0 % (LAU, Fashion-MNIST)"},
     ),
     "resnet18 pre-trained on five classes of CIFAR-10, fine-tuned on the other five": (
-        "begun on 2,500 images of CIFAR-10's other half and fine-tuned on as many of five classes, where UNSIR's pre-trained network "
-        "is fine-tuned on CIFAR-100; width 16 in place of 64; five epochs as there. The rows of LAU and SULI are of CIFAR-10 from scratch",
+        "begun on 2,500 images of CIFAR-10's other half and fine-tuned on as many of five classes, where UNSIR's pre-trained "
+        "network is fine-tuned on CIFAR-100; width 16 in place of 64; five epochs as there. The rows of LAU and SULI are of "
+        "CIFAR-10 from scratch",
         {
             "original": "78.7 % (UNSIR, table 3, CIFAR-100)",
             "unsir": "75.4 % of 78.7 %, forget 0 % (UNSIR, table 3, CIFAR-100)",
