@@ -169,13 +169,14 @@ NEAREST = {
         },
     ),
     "vgg16 on Fashion-MNIST": (
-        "100 training and 50 test images per class in place of 6,000 and 1,000, at full width, 10 epochs of TMU's recipe; no paper "
-        "has another of these methods on a VGG16",
+        "100 training and 50 test images per class in place of 6,000 and 1,000, at full width, 10 epochs of TMU's recipe; of "
+        "these papers' rows only LAU's is of a VGG16",
         {"lau": "93.9 %, forget_test 0 % (LAU, Fashion-MNIST)"},
     ),
     "resnet18 pre-trained on five classes of CIFAR-10, fine-tuned on the other five": (
-        "begun on 2,500 images of CIFAR-10's other half, where UNSIR's began on another data set and had CIFAR-100's classes; "
-        "width 16 in place of 64; five epochs as there. The rows of LAU and SULI are of CIFAR-10 from scratch",
+        "begun on 2,500 images of CIFAR-10's other half and fine-tuned on as many of five classes, where UNSIR's pre-trained "
+        "network is fine-tuned on CIFAR-100; width 16 in place of 64; five epochs as there. The rows of LAU and SULI are of "
+        "CIFAR-10 from scratch",
         {
             "original": "78.7 % (UNSIR, table 3, CIFAR-100)",
             "unsir": "75.4 % of 78.7 %, forget 0 % (UNSIR, table 3, CIFAR-100)",
@@ -184,8 +185,8 @@ NEAREST = {
         },
     ),
     "shifted ViT on Fashion-MNIST": (
-        "150 training and 100 test images per class in place of 6,000 and 1,000, width 96, 20 epochs from scratch; LAU's ViT has "
-        "plain patches, UNSIR's is pre-trained and on faces. TMU's shifted ViT forgets listed images, and no class",
+        "150 training and 100 test images per class in place of 6,000 and 1,000, width 96, 20 epochs from scratch; UNSIR's ViT "
+        "is on faces, and TMU's, which has shifted patches too, forgets listed images and no class",
         {
             "lau": "87.4 %, forget_test 0 % (LAU, Fashion-MNIST)",
             "unsir": "82.9 %, forget 4.8 % (UNSIR, table 4, VGGFace-100)",
