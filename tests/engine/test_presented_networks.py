@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from unlearn_cli.engine.run import Options, Run
-from unlearn_cli.ops.presented import present
+from unlearn_cli.ops.presenting import present
 
 
 class Pair(nn.Module):

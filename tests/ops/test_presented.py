@@ -10,7 +10,8 @@ from torch.nn.functional import linear
 
 from unlearn_cli.errors import UnlearnError
 from unlearn_cli.ops.features import Backbone
-from unlearn_cli.ops.presented import JOINED, as_library, as_network, present, take
+from unlearn_cli.ops.presented import JOINED, as_library, as_network, take
+from unlearn_cli.ops.presenting import present
 
 CLASSES, WIDTH = 5, 6
 

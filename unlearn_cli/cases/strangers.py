@@ -8,6 +8,7 @@ from typing import Any
 
 from unlearn_cli import models
 from unlearn_cli.cases import class_order
+from unlearn_cli.cases.class_names import check_order, matched
 from unlearn_cli.cases.folders import numbered, open_images
 from unlearn_cli.cases.networks import channels_of, outputs_of
 from unlearn_cli.checkpoints.described import Described
@@ -121,13 +122,16 @@ def described(
                            "pass the --mean and --std that it was trained with.")  # fmt: skip
     if rows is not None and rows != classes:
         raise _miscounted(name, rows, names, plain, folder)
-    if names is not None:
-        folder, classes_in_order, more = matched(folder, names, also, beside)
-        notes += more
+    present = _present(beside) if beside else None
+    if names is None:
+        folder = _in_order_given(folder, plain, beside)
+    elif beside:
+        check_order(folder, present or folder.classes, names, also, beside.name)
     else:
-        folder, classes_in_order = _in_order_given(folder, plain, beside), _present(beside) if beside else None
+        folder, present, more = matched(folder, names, also)
+        notes += more
     record = describe(architecture, settings, folder, _normalisation(plain, fed, folder), plain.test_fraction, checkpoint.path,
-                      plain.head, classes_in_order)  # fmt: skip
+                      plain.head, present)  # fmt: skip
     return architecture, record, folder, notes
 
 
@@ -170,56 +174,6 @@ def describe(
     )
 
 
-def matched(
-    folder: Folder, names: Sequence[str], also: Sequence[Sequence[str]] | None = None, beside: Beside | None = None
-) -> tuple[Folder, list[str] | None, list[str]]:
-    """The folder numbered as the head's outputs are, the classes that it has if not all, and what to say of them.
-
-    A folder is the class of its name, or else the only one of whose other names it is one (`tench` of `tench, Tinca tinca`).
-    A class is called as its folder.
-
-    Raises:
-        UnlearnError: a folder is no class of the head, or several; or two folders are one class.
-    """
-    given, names = names, _distinct(names, set())
-    exact = {normal(one): i for i, one in enumerate(names)}
-    other: dict[str, set[int]] = {}
-    for i, one in enumerate(given):
-        for word in [*one.split(","), *(also[i] if also else ())]:
-            for part in (word, *word.split(",")):
-                other.setdefault(_plainly(part), set()).add(i)
-    places, renamed = [], []
-    own_classes = (_present(beside) or folder.classes) if beside else folder.classes
-    for own in own_classes:
-        found = {exact[normal(own)]} if normal(own) in exact else other.get(_plainly(own), set())
-        if len(found) != 1:
-            what = "is no class of the model" if not found else f"may be {' or '.join(repr(names[i]) for i in sorted(found))}"
-            raise UnlearnError(f"the folder '{own}' of {folder.root} {what} ({len(names)} classes, {names[0]} the first).",
-                               "rename it, or pass --labels FILE with the names of the head's outputs in their order.")  # fmt: skip
-        place = found.pop()
-        if beside and folder.classes[place] != own:
-            raise UnlearnError(f"the class '{own}' is output {folder.classes.index(own)} of {beside.name} and {place} here.",
-                               "compare models of the same order.")  # fmt: skip
-        if place in places:
-            raise UnlearnError(f"the folders '{own_classes[places.index(place)]}' and '{own}' are one class of the model: "
-                               f"'{names[place]}'.", "move the images into one of them.")  # fmt: skip
-        places.append(place)
-        if normal(own) != normal(names[place]):
-            renamed.append(f"'{own}' as '{names[place]}'")
-    if beside:
-        return folder, _present(beside), []
-    classes = list(names)
-    for own, place in zip(folder.classes, places, strict=True):
-        classes[place] = own
-    classes = _distinct(classes, set(places))
-    shown = ", ".join(renamed[:5]) + (" ..." if len(renamed) > 5 else "")
-    notes = [f"folders are read as the model's classes: {shown}"] if renamed else []
-    if len(places) < len(names):
-        notes.append(f"{folder.root} has {len(places)} of the {len(names)} classes of the model")
-    present = [classes[i] for i in sorted(places)] if len(places) < len(names) else None
-    return numbered(folder, classes, places), present, notes
-
-
 def _made_from(record: Record, checkpoint: Checkpoint) -> bool:
     return any(step.operation == "forget" and step.source and step.source.digest == checkpoint.digest for step in record.lineage)
 
@@ -234,16 +188,6 @@ def _as_beside(plain: Plain, record: Record) -> Plain:
 
 def _present(beside: Beside) -> list[str] | None:
     return beside.record.data.classes if beside.record.data else None
-
-
-def _plainly(text: str) -> str:
-    return " ".join(normal(text).replace("_", " ").casefold().split())
-
-
-def _distinct(classes: Sequence[str], kept: set[int]) -> list[str]:
-    """Every name once: configurations have some twice, as `crane` the bird and the machine; then with its number."""
-    counts = {name: classes.count(name) for name in set(classes)} if len(set(classes)) < len(classes) else {}
-    return [name if i in kept or counts.get(name, 1) == 1 else f"{name} ({i})" for i, name in enumerate(classes)]
 
 
 def _shape(

@@ -6,7 +6,7 @@ from torch import nn
 from unlearn_cli.inputs import Size, sides
 from unlearn_cli.models.architecture import Architecture
 from unlearn_cli.ops.features import find_head
-from unlearn_cli.ops.presented import Presented, present
+from unlearn_cli.ops.presenting import Presented, present
 
 
 def new(
