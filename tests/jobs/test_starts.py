@@ -263,8 +263,16 @@ def forgot(unlearn, start, tmp_path):
     return output
 
 
+def test_weights_that_have_learned_go_on_at_a_tenth_of_the_rate_unless_it_is_said(train, start):
+    _, gentle = train("low", "gentle", "--weights", start)
+    _, said = train("low", "said", "--weights", start, "--set", "lr=0.19")
+    anew = store.read(str(start)).record.last.settings["lr"]
+    rates = [store.read(str(name)).record.last.settings["lr"] for name in (gentle, said)]
+    assert rates == [pytest.approx(anew / 10), 0.19] and anew == 0.19
+
+
 def test_what_the_start_forgot_stays_asked(unlearn, train, forgot):
-    done, again = train("low", "again", "--weights", forgot)
+    done, again = train("low", "again", "--weights", forgot, "--set", "lr=0.19")
     assert "forgot.safetensors forgot class 3: trained on all the same, unless --without-forgotten is given" in notes(done)
     assert json.loads(unlearn("evaluate", again, "--json", "--device", "cpu").out)["title"] == "again.safetensors: forgot class 3"
     assert unlearn("evaluate", again, "--require", "forget_accuracy<=0.01", "--device", "cpu").code == 1

@@ -21,7 +21,7 @@ from unlearn_cli.jobs import retraining
 from unlearn_cli.jobs.training import Plan, planned, summary, train_once
 from unlearn_cli.metrics.report import Report
 from unlearn_cli.models.architecture import Architecture
-from unlearn_cli.models.recipes import Recipe, adjusted, published
+from unlearn_cli.models.recipes import Recipe, adjusted, gentle, published
 
 ARCH = "resnet18"
 """Where nothing else is said."""
@@ -124,7 +124,7 @@ def _anew(
         architecture = models.find(name, typed=True)
         images = {"size": size or (paper.size if paper else None), "channels": channels}
         images["channels"] = channels or (None if architecture.ours else architecture.channels[-1])
-    by = paper.recipe(architecture.recipe) if paper else architecture.recipe
+    by = paper.recipe(architecture.recipe) if paper else gentle(architecture.recipe) if start else architecture.recipe
     by, arch_settings = _choose(architecture, by, arch_settings, chosen, start)
     folder = open_images(data, options, test_fraction=test_fraction, **images)
     folder = numbered_as(start, folder) if start else folder
