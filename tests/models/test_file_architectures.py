@@ -3,6 +3,7 @@
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from torch import nn
 
 from unlearn_cli import models
 from unlearn_cli.errors import UnlearnError
+from unlearn_cli.jobs.training import State
 from unlearn_cli.models.building import new
 
 NET = """
@@ -282,3 +284,14 @@ def test_code_that_no_longer_fits_is_refused(unlearn, here, code):
     done = unlearn("evaluate", "model.safetensors", "--arch", "./net.py:Net", *here[1])
     assert done.code == 2
     assert "head.weight has the shape (10, 64), not (10, 36)" in done.err
+
+
+def test_a_training_goes_on_with_the_code_that_began_it_alone(tmp_path):
+    def identity(digest):
+        record = SimpleNamespace(architecture="net.py:Net", architecture_settings={}, architecture_digest=digest)
+        plan = SimpleNamespace(record=record, recipe="r", folder=SimpleNamespace(fingerprint="f"), start=None,
+                               used=SimpleNamespace(index=torch.arange(3)))  # fmt: skip
+        run = SimpleNamespace(seed=0, precision=torch.float32, device=torch.device("cpu"), ranks=SimpleNamespace(first=True))
+        return State(str(tmp_path / "out"), plan, run).identity
+
+    assert identity("a" * 64) == identity("a" * 64) != identity("b" * 64)

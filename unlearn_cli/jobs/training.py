@@ -162,7 +162,8 @@ class State:
 
     def __init__(self, output: str, plan: Plan, run: Run):
         self.path = None if output == store.PIPE else Path(f"{output}.resume")
-        plain = plan.record.architecture, plan.record.architecture_settings, plan.recipe, plan.folder.fingerprint
+        code = (plan.record.architecture_digest,) if plan.record.architecture_digest else ()
+        plain = *code, plan.record.architecture, plan.record.architecture_settings, plan.recipe, plan.folder.fingerprint
         index = hashlib.sha256(plan.used.index.numpy().tobytes()).hexdigest()
         begun = plan.start[0].source.digest if plan.start else ""
         whole = [str(part) for part in plain] + [index, begun, str(run.seed), str(run.precision), run.device.type]
