@@ -11,6 +11,7 @@ defaults were chosen on Fashion-MNIST and on digits, with two architectures, and
 The loop stops at the step after which no forget image is given its class, which kept features make almost free.
 """
 
+from collections.abc import Callable
 from typing import Annotated, Literal
 
 import torch
@@ -76,27 +77,38 @@ def lau(
 
     for epoch in run.epochs(epochs, "attack and learn", forget):
         teacher = run.teacher(head)
-        if attack == "features":
-            features = look()
-            target = teacher(partial_pgd(teacher, features.x, features.y, step, radius, attack_steps, feature_min))
-        else:
+
+        def attacked(x: Tensor, y: Tensor, teacher: nn.Module = teacher) -> Tensor:
+            return task.teachable(teacher(partial_pgd(teacher, x, y, step, radius, attack_steps, feature_min)))
+
+        target = None
+        if attack == "images":
             target = run.attacked(model, forget, lambda f, x, y: pgd(f, x, y, pixel_step, pixel_radius, attack_steps, task.loss))
-        target = task.teachable(target)
-        failed = gone[task.answer(target)]
-        if epoch == 0 and (moved := (~failed).float().mean().item()) < 0.5:
+            target = task.teachable(target)
+        elif epoch == 0:
+            target = attacked(features.x, features.y)
+        if epoch == 0 and (moved := (~gone[task.answer(target)]).float().mean().item()) < 0.5:
             run.note(f"the attack moved only {moved:.0%} of the images: a larger radius may forget faster")
-        if attack_fallback == "runner_up":
-            target = target.masked_fill(failed[:, None] & gone, -torch.inf)
         for b in run.batches(kept or forget, target, size=batch_size):
             with torch.no_grad():
                 x = b.x if cache else backbone(b.x)
-            loss = losses(task, head(x), b.extra, alpha, temperature, exponent, double_softmax, reduction)
+            logits = head(x)
+            goal = b.extra if b.extra is not None else of_known(task, logits.detach(), x, b.y, attacked)
+            if attack_fallback == "runner_up":
+                goal = goal.masked_fill(gone[task.answer(goal)][:, None] & gone, -torch.inf)
+            loss = losses(task, logits, goal, alpha, temperature, exponent, double_softmax, reduction)
             run.step(b.mean(loss), opt)
             if stop_check == "step" and not known(look()).any():
                 return run.stop(f"every image forgotten, epoch {epoch + 1}")
         if stop_check == "epoch" and not known(look()).any():
             return run.stop(f"every image forgotten, epoch {epoch + 1}")
     run.note(f"the budget of {epochs} epochs ended with {int(known(look()).sum())} images known")
+
+
+def of_known(task: Classes, logits: Tensor, x: Tensor, y: Tensor, attacked: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """(n, C) goals: attacked(x, y) of the images that are still known, and the others' own logits, which no loss looks at."""
+    known = task.gone(logits.device)[task.answer(logits)].nonzero()[:, 0]
+    return logits.index_copy(0, known, attacked(x[known], y[known])) if len(known) else logits
 
 
 def losses(
