@@ -20,6 +20,11 @@ def one_line(words: object, most: int = 300) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
 
 
+def reason_of(error: Exception) -> str:
+    """The first line of what a library's or a user's code raised, for brackets in a message."""
+    return one_line((str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".!: "))
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """A question naming the closest known word, or nothing when none is close."""
     close = get_close_matches(str(word).lower(), list(known), n=1, cutoff=0.55)

@@ -31,7 +31,8 @@ def loaded(shipped):
     found = load(str(shipped / "model.safetensors"), Plain(), Options(device="cpu"))
     model = Dropping().eval()
     tensors = {name: t.clone() for name, t in model.state_dict().items()}
-    return replace(found, model=model, checkpoint=replace(found.checkpoint, tensors=tensors))
+    network = replace(found.network, model=model, head="head")
+    return replace(found, network=network, checkpoint=replace(found.checkpoint, tensors=tensors))
 
 
 def forgotten(loaded, name, given=(), request=None, **values):

@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from tests.interrupting import interrupted
 from unlearn_cli.cases.loading import Plain, load
 from unlearn_cli.checkpoints import store
 from unlearn_cli.engine.run import Options
@@ -96,18 +97,9 @@ def test_the_record_takes_the_starts_input_and_tells_where_it_came_from(train, s
     assert load(str(tuned), Plain(), Options(device="cpu")).recipe().body_lr == 0.1     # of the two trainings, the last
 
 
-def test_the_same_command_makes_the_same_tensors_whether_or_not_it_was_interrupted(train, start, monkeypatch):
-    from unlearn_cli.jobs.training import State
-
+def test_the_same_command_makes_the_same_tensors_whether_or_not_it_was_interrupted(train, start):
     _, whole = train("high", "whole", "--weights", start)
-    keep = State.write
-
-    def then_interrupt(self, progress):
-        keep(self, progress)
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(State, "write", then_interrupt)
+    with interrupted():
         assert train("high", "broken", "--weights", start)[0].code == 130
     done, broken = train("high", "broken", "--weights", start, "--resume")
     assert done.code == 0, done.err

@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from tests.interrupting import interrupted
 from unlearn_cli.checkpoints import store
 
 COMMAND = (
@@ -60,22 +61,13 @@ def test_the_same_seed_trains_the_same_tensors_and_another_does_not(train):
     assert not same(a, c)
 
 
-def test_a_training_interrupted_after_an_epoch_goes_on_to_the_same_tensors(train, monkeypatch):
-    from unlearn_cli.jobs.training import State
-
+def test_a_training_interrupted_after_an_epoch_goes_on_to_the_same_tensors(train):
     _, whole = train("whole")
-    keep = State.write
-
-    def then_interrupt(self, progress):
-        keep(self, progress)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(State, "write", then_interrupt)
-    for _ in range(2):
-        done, broken = train("broken", *(["--resume"] if _ else []))
-        assert done.code == 130
-        assert not broken.exists()
-    monkeypatch.undo()
+    with interrupted():
+        for _ in range(2):
+            done, broken = train("broken", *(["--resume"] if _ else []))
+            assert done.code == 130
+            assert not broken.exists()
     done, broken = train("broken", "--resume")
     assert done.code == 0, done.err
     assert same(broken, whole)
@@ -99,17 +91,8 @@ def test_a_training_that_was_killed_goes_on_to_the_same_tensors(train, few, tmp_
     assert same(output, whole)
 
 
-def test_a_state_of_another_training_is_refused(train, monkeypatch, tmp_path):
-    from unlearn_cli.jobs.training import State
-
-    keep = State.write
-
-    def then_interrupt(self, progress):
-        keep(self, progress)
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(State, "write", then_interrupt)
+def test_a_state_of_another_training_is_refused(train, tmp_path):
+    with interrupted():
         train("out")
     before = (tmp_path / "out.resume").read_bytes()
     for other in (("--seed", "1"), ("--set", "lr=0.5"), ("--without-class", "3"), ("--set", "width=5")):
@@ -264,21 +247,10 @@ def test_a_file_of_another_training_is_refused_before_any_reference_is_trained(t
     assert files(tmp_path) == before
 
 
-def test_an_interrupted_reference_is_resumed_and_those_before_it_are_kept(train, monkeypatch, tmp_path):
-    from unlearn_cli.jobs.training import State
-
+def test_an_interrupted_reference_is_resumed_and_those_before_it_are_kept(train, tmp_path):
     command = ("--without-class", "3", "--references", "3")
     train("whole.safetensors", *command)
-    keep, epochs = State.write, []
-
-    def then_interrupt(self, progress):
-        keep(self, progress)
-        epochs.append(progress.epoch)
-        if len(epochs) == 3:  # of two in each training
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(State, "write", then_interrupt)
+    with interrupted(after=3):  # of two in each training
         done, _ = train("broken.safetensors", *command)
     assert (done.code, done.out) == (130, "")
     assert {name for name in files(tmp_path) if name.startswith("broken")} == {

@@ -180,3 +180,15 @@ def test_what_torchvision_has_after_the_last_layer_is_a_reason_to_refuse(name, t
     save_file(library.get_model(name, weights=None, num_classes=7).state_dict(), tmp_path / "theirs.safetensors")
     with pytest.raises(UnlearnError, match="not the output of a linear layer .more is done after 'classifier.1'"):
         loaded(f"torchvision/{name}", 64, {}, tmp_path / "theirs.safetensors")
+
+
+def test_an_input_that_timm_cuts_in_a_way_of_its_own_is_not_guessed():
+    timm = pytest.importorskip("timm")
+    from unlearn_cli.models.sources.timm import input_of
+
+    def fed(**changes):
+        return input_of(timm.models.PretrainedCfg(**{"input_size": (3, 64, 64), "crop_pct": 0.5, "crop_mode": "center"} | changes))
+
+    assert fed().resize.to == 128                                                       # a control
+    assert fed(crop_mode="squash", input_size=(3, 64, 32)).resize.to == (128, 64)
+    assert fed(input_size=(3, 64, 32)) is None and fed(crop_mode="border") is None

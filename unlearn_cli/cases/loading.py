@@ -36,8 +36,6 @@ class Loaded:
 
     checkpoint: Checkpoint
     record: Record
-    model: nn.Module
-    head: str
     folder: Folder
     architecture: Architecture
     network: Network
@@ -47,6 +45,15 @@ class Loaded:
     @property
     def name(self) -> str:
         return self.checkpoint.name
+
+    @property
+    def model(self) -> nn.Module:
+        return self.network.model
+
+    @property
+    def head(self) -> str:
+        """The name of the head in the network."""
+        return self.network.head
 
     @property
     def source(self) -> Source:
@@ -148,11 +155,10 @@ def load(
         raise UnlearnError(f"{record.architecture} has a second classifier of its classes, '{network.idle[0]}', that no answer is "
                            "made of.", "nothing would make that forget: take it out of the network and of its file.")  # fmt: skip
     checkpoint = replace(checkpoint, tensors=network.tensors)
-    model, head = network.model, network.head
-    loaded = Loaded(checkpoint, record, model, head, folder, architecture, network, notes, known)
+    loaded = Loaded(checkpoint, record, folder, architecture, network, notes, known)
     if checkpoint.record is None:
-        given = plain.classes is not None
-        notes += plausibility.checked(loaded.run(options), model, head, folder, name, original=original, given=given)
+        run, given = loaded.run(options), plain.classes is not None
+        notes += plausibility.checked(run, loaded.model, loaded.head, folder, name, original=original, given=given)
     return loaded
 
 

@@ -86,7 +86,7 @@ def filled(architecture: Architecture, record: Record, tensors: Tensors, name: s
     model, found = new(architecture, len(record.classes), record.channels, as_size(record.size), settings, 0, head)
     notes = list(found.notes)
     _named_as(model, tensors)
-    if helpers := [key for key in tensors if any(f".{key}".find(f".{part}") >= 0 for part in architecture.aside)]:
+    if helpers := [key for key in tensors if any(f".{part}" in f".{key}" for part in architecture.aside)]:
         tensors = {key: tensor for key, tensor in tensors.items() if key not in set(helpers)}
         notes.append(f"{len(helpers)} tensors of {name} that only help a training, as {helpers[0]}, are left out, here and in what "
                      "is written")  # fmt: skip

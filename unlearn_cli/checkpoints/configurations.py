@@ -56,7 +56,7 @@ def _timm(config: Json) -> Described:
     return Described(
         architecture=f"timm/{config['architecture']}", config=kept, classes=names, also=also,
         channels=_channels(about.get("input_size", (3,))[0]), notes=notes, outputs=outputs if isinstance(outputs, int) else None,
-        unprepared="images are prepared in a way for it that is not known here (its crop_mode)",
+        unprepared="images are prepared in a way for it that is not known here (its crop_mode, or a size that is no square)",
     )  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from unlearn_cli.errors import UnlearnError, one_line
+from unlearn_cli.errors import UnlearnError, reason_of
 
 SCHEME = "hf://"
 WANTED = ("config.json", "preprocessor_config.json", "processor_config.json", "README.md", "LICENSE*", "model*.safetensors",
@@ -25,7 +25,7 @@ def fetched(name: str) -> Path:
     try:
         return Path(huggingface_hub.snapshot_download(organisation_and_name, revision=revision, allow_patterns=list(WANTED)))
     except Exception as error:  # noqa: BLE001 - networks and servers fail in every way
-        raise UnlearnError(f"{name} could not be downloaded ({type(error).__name__}: {one_line(error)}).",
+        raise UnlearnError(f"{name} could not be downloaded ({reason_of(error)}).",
                            "check the name, the connection, and whether it asks for a login.") from None  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from unlearn_cli.data.folder import Folder
 from unlearn_cli.data.requests import Request, Target, resolve
 from unlearn_cli.engine.run import Options
 from unlearn_cli.errors import UnlearnError, did_you_mean
+from unlearn_cli.inputs import Size
 from unlearn_cli.jobs import retraining
 from unlearn_cli.jobs.training import Plan, planned, summary, train_once
 from unlearn_cli.metrics.report import Report
@@ -43,7 +44,7 @@ def train(
     pretrained: bool = False,
     recipe: str | None = None,
     chosen: dict[str, Any] | None = None,
-    size: int | None = None,
+    size: Size | None = None,
     channels: int | None = None,
     test_fraction: float = 0.2,
     resume: bool = False,
@@ -108,7 +109,7 @@ def train(
 
 
 def _anew(
-    data: str, arch: str | None, start: Start | None, recipe: str | None, chosen: dict[str, Any], size: int | None,
+    data: str, arch: str | None, start: Start | None, recipe: str | None, chosen: dict[str, Any], size: Size | None,
     channels: int | None, without: Request, forgotten: Sequence[Request] | None, test_fraction: float, output: str,
     options: Options,
 ) -> Plan:  # fmt: skip

@@ -100,7 +100,7 @@ def run(
     Args:
         fresh: run the method even where its result is kept.
     """
-    model = replace(first, model=copy.deepcopy(first.model))
+    model = replace(first, network=replace(first.network, model=copy.deepcopy(first.model)))
     surroundings = first.run(options)
     place = kept.place(first, trial.method, trial.values, target, SELECTION, surroundings)
     found = None if fresh else kept.find(place)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from unlearn_cli.errors import UnlearnError, one_line
+from unlearn_cli.errors import UnlearnError, reason_of
 from unlearn_cli.inputs import Input, Size, in_words, sides
 from unlearn_cli.settings import Setting, parse
 
@@ -84,8 +84,7 @@ class Published:
 
 def unreachable(name: str, error: Exception) -> UnlearnError:
     """That a library's weights are not to be had, and why."""
-    first = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-    return UnlearnError(f"the weights of {name} could not be downloaded ({one_line(first)}).",
+    return UnlearnError(f"the weights of {name} could not be downloaded ({reason_of(error)}).",
                         "check the connection; a file or a folder that has them is taken by --weights.")  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from itertools import combinations
 import torch
 from torch import Tensor, nn
 
-from unlearn_cli.errors import UnlearnError, did_you_mean
+from unlearn_cli.errors import UnlearnError, did_you_mean, reason_of
 from unlearn_cli.ops.presented import JOINED, Tensors, answers_alone, as_pixel, gives_what_the_head_gives, join, mean_of, put
 
 ENDS = {"log-softmax": torch.log_softmax, "softmax": torch.softmax}
@@ -169,10 +169,10 @@ def _tried(model: nn.Module, layers: dict[str, nn.Module], sample: Tensor, what:
     try:
         output = model.eval()(sample)
     except Exception as error:  # noqa: BLE001 - a library's or a user's forward may raise anything
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         height, width = sample.shape[2:]
-        raise UnlearnError(f"{what} does not take images of {height} x {width} pixels and {sample.shape[1]} channels ({reason}).",
-                           "pass the --size that it was made for.") from None  # fmt: skip
+        hint = "pass the --size that it was made for, or mend its code."
+        raise UnlearnError(f"{what} does not take images of {height} x {width} pixels and {sample.shape[1]} channels "
+                           f"({reason_of(error)}).", hint) from None  # fmt: skip
     finally:
         for one, own in zip(others, kept, strict=True):
             one.data = own

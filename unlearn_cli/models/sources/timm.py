@@ -5,7 +5,7 @@ from math import floor
 from pathlib import Path
 from typing import Any
 
-from unlearn_cli.errors import UnlearnError, did_you_mean
+from unlearn_cli.errors import UnlearnError, did_you_mean, reason_of
 from unlearn_cli.inputs import Input, Resize, Size, sides, sized
 from unlearn_cli.models.architecture import Architecture, Labels, Published, unreachable
 from unlearn_cli.models.recipes import general
@@ -45,8 +45,8 @@ def find(name: str, config: dict[str, Any] | None = None) -> Architecture:
                 name.partition(".")[0], pretrained=False, num_classes=classes, in_chans=channels, **_overridden(given), **more
             )
         except (TypeError, ValueError, AssertionError, RuntimeError, KeyError) as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-            raise UnlearnError(f"timm cannot build {name} so ({reason}).", "check the settings after --arch and --size.") from None
+            hint = "check the settings after --arch and --size."
+            raise UnlearnError(f"timm cannot build {name} so ({reason_of(error)}).", hint) from None
 
     attention = about is not None and bool(about.fixed_input_size)
     return Architecture(name=f"timm/{name}", construct=construct, recipe=general(attention), settings=None, channels=(1, 3),
@@ -124,7 +124,8 @@ def input_of(about: Any) -> Input | None:
     known = resolve_data_config({}, pretrained_cfg=about.to_dict())
     height, width = known["input_size"][1:]
     larger = floor(height / known["crop_pct"]), floor(width / known["crop_pct"])
-    if known["crop_mode"] not in ("center", "squash"):
+    squashed = known["crop_mode"] == "squash"
+    if not squashed and (known["crop_mode"] != "center" or height != width):  # a cut that is no square's is another there
         return None
-    to = larger if known["crop_mode"] == "squash" or height != width else larger[0]
+    to = larger if squashed else larger[0]
     return Input(sized(height, width), tuple(known["mean"]), tuple(known["std"]), Resize(to, known["interpolation"]))

@@ -5,7 +5,7 @@ import typing
 from collections.abc import Callable
 from typing import Any
 
-from unlearn_cli.errors import UnlearnError, did_you_mean
+from unlearn_cli.errors import UnlearnError, did_you_mean, reason_of
 from unlearn_cli.inputs import Input, Resize, Size, sides
 from unlearn_cli.models.architecture import Architecture, Published, unreachable
 from unlearn_cli.models.recipes import general
@@ -46,9 +46,8 @@ def built(name: str, builder: Callable, arguments: dict[str, Any]):
     try:
         return builder(weights=None, **arguments)
     except (TypeError, ValueError, AssertionError, RuntimeError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".!")
         hint = "check the settings after --arch and --size."
-        raise UnlearnError(f"torchvision cannot build {name} so ({reason}).", hint) from None
+        raise UnlearnError(f"torchvision cannot build {name} so ({reason_of(error)}).", hint) from None
 
 
 def sized(takes: typing.Mapping[str, Any], size: Size, name: str) -> dict[str, Any]:

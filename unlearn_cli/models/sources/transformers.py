@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from unlearn_cli.errors import UnlearnError, did_you_mean
+from unlearn_cli.errors import UnlearnError, did_you_mean, reason_of
 from unlearn_cli.inputs import Size
 from unlearn_cli.models.architecture import Architecture
 from unlearn_cli.models.recipes import general
@@ -44,8 +44,7 @@ def find(name: str, config: dict[str, Any] | None = None) -> Architecture:
             model = kind(described)
             return written_as(model, names_in_files(model))
         except (TypeError, ValueError, KeyError, AttributeError, RuntimeError, ImportError, OSError) as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-            raise UnlearnError(f"transformers cannot build {name} from its config.json ({reason}).",
+            raise UnlearnError(f"transformers cannot build {name} from its config.json ({reason_of(error)}).",
                                "it may be of another version of transformers.") from None  # fmt: skip
 
     return Architecture(name=f"transformers/{name}", construct=construct, recipe=general(True), settings={},
